@@ -1,0 +1,1 @@
+"""What is agreed on: configuration, tables, rubrics and ratings, errors, identities."""

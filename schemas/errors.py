@@ -1,0 +1,25 @@
+"""The errors that a person meets: one line that names the mend, and an exit code (DESIGN section 5)."""
+
+
+class PopError(Exception):
+    """An expected failure. Its text is shown as it is, without a traceback."""
+
+    exit_code = 1
+
+
+class CheckFailed(PopError):
+    """A check of the result failed: too few pairs, a model that does not answer, a blocking audit."""
+
+    exit_code = 1
+
+
+class UserError(PopError):
+    """The user's mistake: the text says what to change."""
+
+    exit_code = 2
+
+
+class DependencyError(PopError):
+    """Something this machine should provide is missing or down: an environment, a server, the disk."""
+
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""How one stage is done, one module a stage; nothing here decides what runs when."""
