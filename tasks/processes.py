@@ -15,6 +15,7 @@ import psutil
 from schemas.errors import DependencyError
 from tasks import guardian
 
+_LIVE: "set[Guarded]" = set()
 _GUARDIAN = str(Path(guardian.__file__).resolve())
 
 
@@ -51,6 +52,7 @@ class Guarded:
                 start_new_session=True,
             )
         self._record = _write_record(self._process.pid, name)
+        _LIVE.add(self)
 
     @property
     def pid(self) -> int:
@@ -61,8 +63,12 @@ class Guarded:
         """The command's exit code, or None while it runs."""
         code = self._process.poll()
         if code is not None:
-            self._record.unlink(missing_ok=True)
+            self._forget()
         return code
+
+    def _forget(self) -> None:
+        self._record.unlink(missing_ok=True)
+        _LIVE.discard(self)
 
     def stop(self, timeout_sec: float = 15.0) -> None:
         """End the command and everything it started; returns when all of it is gone."""
@@ -73,7 +79,7 @@ class Guarded:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        self._record.unlink(missing_ok=True)
+        self._forget()
 
     def wait(self, timeout_sec: float | None = None, tick: Callable[[], None] | None = None) -> int:
         """Wait for the command's own end, calling `tick` about twice a second.
@@ -98,6 +104,12 @@ class Guarded:
     def tail(self, lines: int = 15) -> str:
         """The last lines of its log."""
         return tail(self.log, lines)
+
+
+def stop_all() -> None:
+    """End every process that this one has started and that still runs."""
+    for guarded in list(_LIVE):
+        guarded.stop()
 
 
 def tail(log: Path, lines: int = 15) -> str:

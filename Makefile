@@ -1,0 +1,54 @@
+# `make round` and `make test` need Python 3.11 or 3.12, pip, git and the package registries; nothing else.
+# Another interpreter: make round PYTHON=python3.11     More arguments: make test ARGS="-m 'not e2e' -x"
+
+PYTHON ?= python3
+DEVICE ?= auto
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help env setup round test lint clean distclean
+
+help:
+	@echo "make round      one self-play round of the demo preset; makes both environments first"
+	@echo "make test       all tests, the real server, model and trainer included"
+	@echo "make lint       ruff, mypy and the check that imports stay light"
+	@echo "make env        the controller's environment only ($(VENV))"
+	@echo "make setup      and the runtime environment, for vLLM and OpenRLHF (DEVICE=auto, cpu or cuda)"
+	@echo "make clean      caches and build output; make distclean: both environments too"
+
+$(STAMP): pyproject.toml requirements/controller.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { \
+	  echo "POP needs Python 3.11 or 3.12, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | tail -1)." \
+	    "Name another: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "making $(VENV), the controller's environment (about a minute) ..." >&2
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --no-input \
+	  -c requirements/controller.txt -e '.[dev]'
+	@touch $@
+
+env: $(STAMP)
+
+setup: $(STAMP)
+	@$(BIN)/pop setup --device $(DEVICE)
+
+round: setup
+	@$(BIN)/pop round demo $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict flows tasks schemas tests
+	$(BIN)/python tests/light_imports.py
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find flows tasks schemas tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) .venv-runtime

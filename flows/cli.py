@@ -1,0 +1,161 @@
+"""The command line: one verb a job. Progress goes to stderr, results to stdout; errors are one line that names the mend."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from schemas.errors import PopError, UserError
+
+app = typer.Typer(
+    name="pop", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    help="Rubric-based self-play on pre-training text: documents → problems → answers → rubrics → DPO → next model.",
+)  # fmt: skip
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Root = Annotated[str, typer.Option("--root", help="folder or object store URL that holds the runs")]
+Run = Annotated[str | None, typer.Option("--run", help="the run; default: the newest under the root")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="override a setting: key.sub=value (repeatable)")]
+DEFAULT_ROOT = os.environ.get("POP_ROOT", "data/runs")
+
+
+@app.command(epilog="Example: pop setup --device cpu")
+def setup(
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="what the heavy environment is for")] = "auto",
+) -> None:
+    """Make .venv-runtime (vLLM, OpenRLHF) for this machine. Can be repeated; continues after an interruption."""
+    from flows.setup import run_setup
+
+    run_setup(device, err)
+
+
+@app.command("round", epilog="Example: pop round demo --set corpus.documents=24 --run try-24")
+def round_(
+    config: Annotated[str, typer.Argument(help="a preset's name or a TOML file")] = "demo",
+    set_: Set = None,
+    run: Annotated[str | None, typer.Option("--run", help="name of the run; default: the config's name")] = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """One round of self-play, documents to trained model. The same command again resumes it."""
+    from schemas.load import load_config
+
+    checked = load_config(config, set_)
+    name = run_name(run or Path(config).stem)
+    from flows import settings
+
+    settings.apply(quiet=True)
+    from flows.outcome import print_outcome
+    from flows.round import round_flow
+
+    outcome = asyncio.run(interruptible(round_flow(checked, run=name, root=_absolute(root))))
+    print_outcome(outcome, out)
+
+
+@app.command(epilog="Example: pop status --run demo")
+def status(run: Run = None, root: Root = DEFAULT_ROOT) -> None:
+    """Stages and shards, done and owed, and the funnel from documents to pairs."""
+    from flows.outcome import print_status
+
+    print_status(_store(root, run), out)
+
+
+@app.command(epilog="Example: pop sql \"select status, count(*) from pairs group by 1\"")
+def sql(
+    query: Annotated[str | None, typer.Argument(help="a query; without one: a prompt")] = None,
+    format_: Annotated[Literal["table", "csv", "json", "parquet"], typer.Option("--format")] = "table",
+    run: Run = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """DuckDB with every table and view of the run."""
+    from flows.sql import prompt, run_query
+
+    store = _store(root, run)
+    if query is None:
+        prompt(store, err)
+    else:
+        run_query(store, query, format_)
+
+
+def run_name(name: str) -> str:
+    """A run's name is a folder's name.
+
+    Raises:
+        UserError: it has other characters than letters, digits, dot, dash and underscore.
+    """
+    if not name or not all(c.isalnum() or c in "._-" for c in name) or name.startswith("."):
+        raise UserError(f"--run {name!r}: use letters, digits, dots, dashes and underscores")
+    return name
+
+
+def _absolute(root: str) -> str:
+    return root if "://" in root else str(Path(root).expanduser().resolve())
+
+
+def _store(root: str, run: str | None) -> Any:
+    """The store of a run that is there: the one named, or the newest."""
+    from tasks.runs import newest_run, runs
+    from tasks.store import Store
+
+    root = _absolute(root)
+    if run is None and (run := newest_run(root)) is None:
+        raise UserError(f"there is no run under {root} yet; make one: pop round demo")
+    if run not in (known := runs(root)):
+        from schemas.load import did_you_mean
+
+        raise UserError(f"there is no run {run!r} under {root}{did_you_mean(run, known)}; runs: {', '.join(known) or 'none'}")
+    return Store(root, run)
+
+
+async def interruptible(work: Any) -> Any:
+    """Run a flow so that SIGTERM cancels it in good order, as Ctrl-C does."""
+    main_task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    terminated = []
+
+    def on_term() -> None:
+        terminated.append(True)
+        main_task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, on_term)
+    try:
+        return await main_task
+    except asyncio.CancelledError:
+        if terminated:
+            raise SystemExit(143) from None
+        raise
+
+
+def main() -> None:
+    """Entry point: turns expected errors into one line and an exit code."""
+    try:
+        app()
+    except PopError as error:
+        _end(error, error.exit_code)
+    except KeyboardInterrupt:
+        _end("interrupted; the same command again goes on from here", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno == 28:  # no space left on device
+            _end(f"the disk is full ({error.filename or 'while writing'}); free space, then run the same command again", 3)
+        raise
+
+
+def _end(message: object, code: int) -> None:
+    from tasks.processes import stop_all
+
+    stop_all()
+    err.print(f"[bold red]pop:[/bold red] ", end="")
+    err.print(str(message), markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

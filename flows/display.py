@@ -1,0 +1,84 @@
+"""What a person sees of a running round: bars on a terminal, plain lines elsewhere, and artifacts in the Prefect UI."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+LABELS = {
+    "shard": "documents", "propose": "problems", "answer": "answers", "rubric": "rubrics", "rate": "ratings",
+    "pair": "pairs", "train": "training",
+}  # fmt: skip
+EVERY_SEC = 10.0
+
+
+class Display:
+    """Bars with shards done and model calls made; to stderr, so that results can be piped."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.live = self.console.is_terminal
+        self._started = self._told = time.monotonic()
+        self.totals: dict[str, int] = {}
+        self.done: dict[str, int] = {}
+        self.calls: dict[str, int] = {}
+        self.logger: Any = None
+        self._ids: dict[str, TaskID] = {}
+        self._bars = Progress(
+            SpinnerColumn(finished_text="[green]✔"), TextColumn("{task.description:<10}"), BarColumn(32),
+            MofNCompleteColumn(), TextColumn("[dim]{task.fields[note]}"), TimeElapsedColumn(), console=self.console,
+        )  # fmt: skip
+
+    def __enter__(self) -> "Display":
+        if self.live:
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live:
+            self._bars.stop()
+
+    def expect(self, stage: str, shards: int) -> None:
+        """Say how many shards (training: steps) a stage has."""
+        self.totals[stage] = shards
+        if self.live:
+            self._ids[stage] = self._bars.add_task(LABELS[stage], total=shards, note="", start=False)
+
+    def say(self, text: str) -> None:
+        """One line of news, with the time since the start."""
+        seconds = int(time.monotonic() - self._started)
+        self.console.print(f"[dim]{seconds // 60:3d}:{seconds % 60:02d}[/dim]  ", end="")
+        self.console.print(text, markup=False, soft_wrap=True)
+        if self.logger:
+            self.logger.info(text)
+
+    def call(self, stage: str) -> None:
+        """A model call (training: a step) is finished."""
+        self.calls[stage] = self.calls.get(stage, 0) + 1
+        unit = "steps" if stage == "train" else "calls"
+        if self.live and stage in self._ids:
+            self._bars.start_task(self._ids[stage])
+            self._bars.update(self._ids[stage], note=f"{self.calls[stage]} {unit}")
+        elif not self.live and time.monotonic() - self._told > EVERY_SEC:
+            self._told = time.monotonic()
+            self.say(f"{LABELS[stage]}: {self.calls[stage]} {unit}")
+
+    def shard(self, stage: str, reused: bool) -> None:
+        """A shard of a stage is done."""
+        self.done[stage] = self.done.get(stage, 0) + 1
+        if self.live and stage in self._ids:
+            self._bars.start_task(self._ids[stage])
+            self._bars.update(self._ids[stage], completed=self.done[stage])
+            if reused:
+                self._bars.update(self._ids[stage], note="reused")
+        elif not self.live:
+            how = " (reused)" if reused else ""
+            self.say(f"{LABELS[stage]}: shard {self.done[stage]} of {self.totals.get(stage, 1)} done{how}")
+
+
+def is_terminal() -> bool:
+    """Whether a person looks at stdout."""
+    return sys.stdout.isatty()

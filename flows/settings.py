@@ -1,0 +1,28 @@
+"""Prefect's settings for this project, given before Prefect is imported; what the user has set wins."""
+
+import os
+
+DEFAULTS = {
+    # no call home
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # a server of its own, started with the first flow where no PREFECT_API_URL is set, takes 20 s on a slow machine
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    # SQLite keeps up with many short tasks only in batches
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
+}
+# on the command line the display speaks; Prefect's log still goes to its server
+QUIET = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL"}
+
+
+def apply(quiet: bool = False) -> None:
+    """Put the defaults into the environment where nothing is set."""
+    for name, value in (DEFAULTS | (QUIET if quiet else {})).items():
+        os.environ.setdefault(name, value)
+
+
+apply()

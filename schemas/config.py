@@ -1,0 +1,233 @@
+"""The configuration: one model for a TOML file, the command line and the form in the Prefect UI.
+
+Defaults are the paper's (arXiv 2604.20051) where it has one. Names carry their units.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+RoleName = Literal["propose", "answer", "rubric", "judge"]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CorpusConfig(Section):
+    """Which documents a round reads."""
+
+    source: str = Field("health_care", description="sample corpus, file, folder, or hf:owner/name")
+    text_column: str = Field("text", description="column or key that holds the text")
+    title_column: str | None = Field("title", description="column that holds the title; used where it is there")
+    hub_config: str | None = Field(None, description="configuration of a dataset on the hub")
+    hub_split: str = Field("train", description="split of a dataset on the hub")
+    documents: Positive = Field(4096, description="documents to train from, a round")
+    heldout_documents: int = Field(64, ge=0, description="documents kept for evaluation, a round")
+    heldout_share: Share = Field(0.05, description="share of the corpus (by document hash) never trained on")
+    min_words: int = Field(50, ge=1, description="shorter documents are left out")
+    max_words: int = Field(1024, ge=1, description="longer documents are cut")
+    long_texts: Literal["passages", "cut"] = Field(
+        "passages", description="a long text becomes several passages, or only its beginning is used"
+    )
+    documents_per_shard: Positive = Field(64, description="documents a task works on")
+    seed: int = Field(0, description="which documents are drawn")
+
+    @model_validator(mode="after")
+    def _bounds(self) -> "CorpusConfig":
+        if self.min_words > self.max_words:
+            raise ValueError(f"min_words ({self.min_words}) is above max_words ({self.max_words})")
+        return self
+
+
+class TaskConfig(Section):
+    """What kind of problem is made, and how the model is asked."""
+
+    type: str = Field("general", description="general, health_care, creative_writing, … or a folder of prompt files")
+    dialect: Literal["structured", "stepwise"] = Field(
+        "structured", description="structured: a JSON object a call (7B and up); stepwise: a short text a call"
+    )
+    max_attempts: int = Field(3, ge=1, le=10, description="tries, each with a fresh seed, for a malformed output")
+
+
+class ModelConfig(Section):
+    """A model that a role can be played by."""
+
+    path: str | None = Field(None, description="smollm2-135m-instruct, a local folder, or a name on the HF hub")
+    revision: str | None = Field(None, description="revision on the HF hub")
+    base_urls: tuple[str, ...] = Field((), description="OpenAI-compatible servers that already run this model")
+    served_name: str | None = Field(None, description="the model's name at those servers")
+    api_key_env: str | None = Field(None, description="environment variable that holds the key")
+    output_format: Literal["json_schema", "tags"] = Field(
+        "json_schema", description="json_schema: the server constrains the output; tags: parsed from tagged text"
+    )
+    max_model_len: int | None = Field(None, ge=256, description="context in tokens, where the server does not say")
+    usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
+    usd_per_million_completion_tokens: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "ModelConfig":
+        if self.path is None and not self.base_urls:
+            raise ValueError("a model needs a path (to be served here) or base_urls (of servers that run it)")
+        if self.base_urls and self.served_name is None:
+            raise ValueError("base_urls need served_name: the model's name at those servers")
+        return self
+
+
+class RolesConfig(Section):
+    """Which model plays each role; all by the policy is self-play, the paper's way."""
+
+    propose: str = Field("policy", description="writes problems and reference answers")
+    answer: str = Field("policy", description="answers without the document")
+    rubric: str = Field("policy", description="writes rubrics with the document in view")
+    judge: str = Field("policy", description="rates answers by the rubric")
+
+
+class Sampling(Section):
+    """How one role's text is drawn."""
+
+    temperature: float = Field(1.0, ge=0.0, le=5.0)
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    max_tokens: Positive = Field(6144, description="tokens to generate at most")
+    stop: tuple[str, ...] = Field((), description="texts at which generation ends")
+
+
+class SamplingConfig(Section):
+    """Sampling of each role (defaults: the paper's)."""
+
+    answers: Positive = Field(32, description="answers a problem")
+    propose: Sampling = Sampling()
+    answer: Sampling = Sampling()
+    rubric: Sampling = Sampling(temperature=0.0, max_tokens=8192)
+    judge: Sampling = Sampling(temperature=0.0, max_tokens=4096)
+    cut_answers: Literal["drop", "sentence"] = Field(
+        "drop", description="an answer cut at max_tokens: not used, or used up to its last full sentence"
+    )
+    seed: int = Field(0, description="another seed draws other texts from the same prompts")
+
+
+class RubricConfig(Section):
+    """How rubrics are written."""
+
+    max_criteria: int = Field(5, ge=1, le=10)
+    shown_answers: int = Field(11, ge=0, description="candidate answers in view, taken by length rank")
+    shown_answer_max_words: Positive = Field(2048, description="each is cut to this many words")
+    show_document: bool = Field(True, description="false: the ablation without document and reference in view")
+
+
+class RatingConfig(Section):
+    """How answers are rated by a rubric."""
+
+    mode: Literal["pointwise", "likelihood"] = Field(
+        "pointwise",
+        description="pointwise: the judge writes 0, 1 or 2 a criterion; likelihood: how much likelier the answer "
+        "makes each gold fact",
+    )
+    likelihood_scale_nats: float = Field(
+        0.5, gt=0.0, description="gain in nats a token at which a likelihood rating is 2·σ(1) ≈ 1.46"
+    )
+
+
+class PairingConfig(Section):
+    """How answers become preference pairs."""
+
+    min_answers: int = Field(2, ge=2, description="rated answers a problem needs")
+    min_deviation: float = Field(0.001, ge=0.0, description="scores closer together than this are a tie")
+    min_margin: float = Field(0.0, ge=0.0, le=2.0, description="chosen must score this much higher")
+    max_length_gap_words: int = Field(100, ge=0, description="chosen and rejected differ by at most this many words")
+
+
+class TrainingConfig(Section):
+    """The DPO round (defaults: the paper's). Handed to OpenRLHF one by one: none of its own defaults is used."""
+
+    enabled: bool = Field(True, description="false: end the round with the preference pairs")
+    beta: float = Field(0.01, gt=0.0)
+    learning_rate: float = Field(1e-6, gt=0.0)
+    warmup_ratio: Share = 0.1
+    min_lr_ratio: Share = Field(0.0, description="cosine ends at this share of the learning rate")
+    epochs: Positive = 1
+    batch_size: Positive = Field(16, description="pairs an optimizer step")
+    micro_batch_size: Positive = Field(1, description="pairs a forward pass, a device")
+    max_tokens: Positive = Field(6144, description="prompt and answer; longer pairs are left out before training")
+    zero_stage: Literal[0, 1, 2, 3] = 3
+    adam_offload: bool = Field(True, description="optimizer state in host memory (GPU only)")
+    ref_offload: bool = Field(True, description="reference model in host memory (GPU only)")
+    gradient_checkpointing: bool = False
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    adam_beta1: Share = 0.9
+    adam_beta2: Share = 0.95
+    adam_eps: float = Field(1e-8, gt=0.0)
+    weight_decay: float = Field(0.0, ge=0.0)
+    nll_loss_coef: float = Field(0.0, ge=0.0, description="weight of the likelihood of the chosen answer in the loss")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
+    lora_rank: int = Field(0, ge=0, description="0 trains all weights")
+    lora_alpha: Positive = 16
+    eval_share: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(0.04, description="pairs kept out for the eval loss")
+    save_steps: int = Field(50, ge=0, description="optimizer steps between checkpoints; 0: none")
+    seed: int = 42
+    timeout_sec: float = Field(86400.0, gt=0.0)
+
+
+class EvaluationConfig(Section):
+    """Reserved for the evaluation of a candidate against its parent."""
+
+
+class GateConfig(Section):
+    """Reserved for the decision whether a candidate is promoted."""
+
+
+class EngineConfig(Section):
+    """How model servers are run and talked to. Nothing here changes what is generated, but for kind and context."""
+
+    kind: Literal["vllm", "fake"] = Field("vllm", description="fake: a stand-in server for dry runs; not a model")
+    max_model_len: int | None = Field(None, ge=256, description="context in tokens; empty: the model's own")
+    max_in_flight: Positive = Field(256, description="requests at once, over all shards")
+    timeout_sec: float = Field(1800.0, gt=0.0, description="time for one request")
+    start_timeout_sec: float = Field(900.0, gt=0.0, description="time for the server to get ready")
+    max_retries: int = Field(5, ge=0, description="tries again after 429, 5xx and broken connections, with back-off")
+    port: int = Field(0, ge=0, le=65535, description="0: a free one")
+    gpu_memory_utilization: Share = 0.9
+    tensor_parallel_size: Positive = 1
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    extra_args: tuple[str, ...] = Field((), description="further arguments for the vLLM server")
+
+
+class StorageConfig(Section):
+    """How tables are written."""
+
+    compression_level: int = Field(3, ge=1, le=22, description="of zstd")
+
+
+class Config(Section):
+    """Everything a round needs to know."""
+
+    corpus: CorpusConfig = CorpusConfig()
+    task: TaskConfig = TaskConfig()
+    models: dict[str, ModelConfig] = Field(
+        default_factory=lambda: {"policy": ModelConfig(path="smollm2-135m-instruct")},
+        description="models by name; `policy` is the one that is trained",
+    )
+    roles: RolesConfig = RolesConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    rubric: RubricConfig = RubricConfig()
+    rating: RatingConfig = RatingConfig()
+    pairing: PairingConfig = PairingConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    gate: GateConfig = GateConfig()
+    engine: EngineConfig = EngineConfig()
+    storage: StorageConfig = StorageConfig()
+
+    @model_validator(mode="after")
+    def _roles_have_models(self) -> "Config":
+        if "policy" not in self.models:
+            raise ValueError("models.policy is missing: it is the model that is trained")
+        for role, name in self.roles.model_dump().items():
+            if name not in self.models:
+                known = ", ".join(sorted(self.models))
+                raise ValueError(f"roles.{role} names the model {name!r}, but models has only: {known}")
+        return self

@@ -1,0 +1,85 @@
+"""What the model is asked to write, as pydantic models: the same model makes the JSON schema that a server enforces,
+the wording of the tagged form for servers that enforce none, and the check on our side."""
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Output(BaseModel):
+    """A structured output; surrounding white space does not count."""
+
+    model_config = ConfigDict(str_strip_whitespace=True, extra="forbid")
+
+
+class ProposedProblem(Output):
+    """A problem and its reference answer (paper section 3.1)."""
+
+    problem: Annotated[str, Field(min_length=1, max_length=4000)]
+    reference_answer: Annotated[str, Field(min_length=1, max_length=16000)]
+
+
+class Criterion(Output):
+    """One thing an answer is marked for. `gold` is what a good answer has, where there is such a fact."""
+
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+    gold: Annotated[str, Field(max_length=600)] | None = None
+    description: Annotated[str, Field(min_length=1, max_length=900)]
+    weight: Annotated[float, Field(gt=0, le=100)]
+
+    @field_validator("gold")
+    @classmethod
+    def _no_empty_gold(cls, gold: str | None) -> str | None:
+        return gold or None
+
+    @field_validator("weight")
+    @classmethod
+    def _finite(cls, weight: float) -> float:
+        if not math.isfinite(weight):
+            raise ValueError("weight is not finite")
+        return weight
+
+
+class Rubric(Output):
+    """Weighted criteria with different names."""
+
+    criteria: Annotated[list[Criterion], Field(min_length=1, max_length=10)]
+
+    @model_validator(mode="after")
+    def _unique(self) -> "Rubric":
+        names = [criterion.name.casefold() for criterion in self.criteria]
+        if len(set(names)) != len(names):
+            raise ValueError("two criteria have the same name")
+        return self
+
+
+class Mark(Output):
+    """A criterion's mark: thoughts first, then 0, 1 or 2."""
+
+    name: Text
+    thoughts: Annotated[str, Field(max_length=900)]
+    rating: Annotated[StrictInt, Field(ge=0, le=2)]
+
+
+class MarkSheet(Output):
+    """The marks of one answer, every criterion once."""
+
+    marks: Annotated[list[Mark], Field(min_length=1, max_length=10)]
+
+
+def bounded_schema(model: type[Output], items: int | None = None, names: list[str] | None = None) -> dict[str, Any]:
+    """The JSON schema of an output, its list bounded to `items` (exactly, where `names` fix the marks' names)."""
+    schema = model.model_json_schema()
+    for definition in schema.get("$defs", {}).values():
+        definition["required"] = list(definition["properties"])  # a model leaves out what it may leave out
+        if names and "rating" in definition["properties"]:
+            definition["properties"]["name"] = {"enum": names}
+    for prop in schema["properties"].values():
+        if items and prop.get("type") == "array":
+            prop["maxItems"] = items
+            if names:
+                prop["minItems"] = items
+    return schema

@@ -1,0 +1,87 @@
+"""The tables of a run: columns, keys and who writes them (DESIGN section 4). Every file has exactly these columns."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+TEXT, INT, FLOAT = pa.string(), pa.int64(), pa.float64()
+
+MESSAGES = pa.list_(pa.struct([("role", TEXT), ("content", TEXT)]))
+CRITERIA = pa.list_(pa.struct([("name", TEXT), ("gold", TEXT), ("description", TEXT), ("weight", FLOAT)]))
+RATINGS = pa.list_(pa.struct([("name", TEXT), ("rating", FLOAT), ("thoughts", TEXT)]))
+OUTCOME = [("status", TEXT), ("reason", TEXT)]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its key column and its columns. `run` is a column; `round` is the folder (`round=000`)."""
+
+    name: str
+    key: str
+    columns: tuple[tuple[str, pa.DataType], ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of every file of this table."""
+        return pa.schema([("run", TEXT), *self.columns])
+
+
+def _table(name: str, key: str, *columns: tuple[str, pa.DataType]) -> Table:
+    return Table(name, key, (() if any(c[0] == key for c in columns) else ((key, TEXT),)) + columns)
+
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        _table(
+            "documents", "document_id", ("source", TEXT), ("title", TEXT), ("text", TEXT), ("words", INT),
+            ("split", TEXT), *OUTCOME,
+        ),
+        _table(
+            "problems", "problem_id", ("document_id", TEXT), ("task", TEXT), ("problem", TEXT),
+            ("reference_answer", TEXT), *OUTCOME, ("generation_id", TEXT),
+        ),
+        _table(
+            "answers", "answer_id", ("problem_id", TEXT), ("document_id", TEXT), ("rollout", INT), ("text", TEXT),
+            ("final", TEXT), ("words", INT), ("tokens", INT), *OUTCOME, ("generation_id", TEXT),
+        ),
+        _table(
+            "rubrics", "rubric_id", ("problem_id", TEXT), ("document_id", TEXT), ("criteria", CRITERIA),
+            ("shown_answer_ids", pa.list_(TEXT)), *OUTCOME, ("generation_id", TEXT),
+        ),
+        _table(
+            "ratings", "rating_id", ("answer_id", TEXT), ("rubric_id", TEXT), ("problem_id", TEXT), ("mode", TEXT),
+            ("ratings", RATINGS), ("score", FLOAT), *OUTCOME, ("generation_id", TEXT),
+        ),
+        _table(
+            "pairs", "pair_id", ("problem_id", TEXT), ("chosen_answer_id", TEXT), ("rejected_answer_id", TEXT),
+            ("chosen_score", FLOAT), ("rejected_score", FLOAT), ("margin", FLOAT), *OUTCOME,
+        ),
+        _table(
+            "preferences", "pair_id", ("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES),
+        ),
+        _table(
+            "training_steps", "model_id", ("step", INT), ("loss", FLOAT), ("accuracy", FLOAT),
+            ("chosen_reward", FLOAT), ("rejected_reward", FLOAT), ("margin", FLOAT), ("learning_rate", FLOAT),
+            ("grad_norm", FLOAT), ("seconds", FLOAT),
+        ),
+        _table(
+            "models", "model_id", ("parent_model_id", TEXT), ("path", TEXT), ("weights_sha256", TEXT),
+            ("parameters", INT), ("pairs", INT), ("pairs_too_long", INT), ("example", TEXT), ("sample_answer", TEXT),
+            *OUTCOME,
+        ),
+        _table(
+            "evaluations", "evaluation_id", ("model_id", TEXT), ("suite", TEXT), ("metric", TEXT), ("value", FLOAT),
+            ("low", FLOAT), ("high", FLOAT), ("n", INT),
+        ),
+        _table(
+            "probes", "probe_id", ("kind", TEXT), ("answer_id", TEXT), ("score", FLOAT), ("expected", TEXT),
+            ("passed", pa.bool_()),
+        ),
+        _table(
+            "generations", "generation_id", ("subject_id", TEXT), ("role", TEXT), ("model", TEXT), ("endpoint", TEXT),
+            ("messages", MESSAGES), ("params", TEXT), ("completion", TEXT), ("finish_reason", TEXT),
+            ("prompt_tokens", INT), ("completion_tokens", INT), ("seconds", FLOAT), ("attempt", INT),
+        ),
+    )
+}

@@ -1,0 +1,90 @@
+"""Answer: the same model answers a problem `n` times without the document (paper section 3.2)."""
+
+import asyncio
+from typing import Any
+
+from prefect import task
+
+from schemas.ids import content_id
+from tasks.engine.protocol import Engine, Generation, Message, Request
+from tasks.plan import Plan
+from tasks.prompts import data
+from tasks.stage import TASK_OPTIONS, Round, run_shard
+from tasks.text import final_answer, full_sentences, refuses
+
+Row = dict[str, Any]
+REFERENCE = -1  # the rollout number under which a reference answer is rated beside the others
+
+
+async def answer(plan: Plan, problems: list[Row], engine: Engine) -> list[Row]:
+    """The reference (rollout -1) and `sampling.answers` rollouts for each problem that is ok."""
+    usable = [row for row in problems if row["status"] == "ok"]
+    per_problem = await asyncio.gather(*(_problem(plan, row, engine) for row in usable))
+    return [row for rows in per_problem for row in rows]
+
+
+def prompt_messages(plan: Plan, problem: str) -> tuple[Message, ...]:
+    """What the answering model sees; the trainer gets the same messages."""
+    return ({"role": "user", "content": plan.prompts.render("answer", {"problem": data(problem)})},)
+
+
+async def _problem(plan: Plan, problem: Row, engine: Engine) -> list[Row]:
+    messages = prompt_messages(plan, problem["problem"])
+    rollouts = range(plan.config.sampling.answers)
+    answers = await asyncio.gather(*(_rollout(plan, problem, messages, n, engine) for n in rollouts))
+    return [_reference(plan, problem), *answers]
+
+
+def _row(plan: Plan, problem: Row, rollout: int) -> Row:
+    return {
+        "answer_id": content_id("answer", plan.keys["answer"], problem["problem_id"], rollout),
+        "problem_id": problem["problem_id"], "document_id": problem["document_id"], "rollout": rollout,
+    }  # fmt: skip
+
+
+def _reference(plan: Plan, problem: Row) -> Row:
+    text = problem["reference_answer"]
+    return _row(plan, problem, REFERENCE) | {
+        "text": text, "final": text, "words": len(text.split()), "tokens": None, "status": "ok", "reason": None,
+        "generation_id": problem["generation_id"],
+    }  # fmt: skip
+
+
+async def _rollout(plan: Plan, problem: Row, messages: tuple[Message, ...], rollout: int, engine: Engine) -> Row:
+    row = _row(plan, problem, rollout)
+    sampling = plan.config.sampling
+    generation = await engine.chat(
+        Request("answer", row["answer_id"], "answer", messages, sampling.answer, 0, sampling.seed)
+    )
+    final, status, reason = judgeable(generation, sampling.cut_answers)
+    return row | {
+        "text": generation.completion, "final": final, "words": len(final.split()) if final else None,
+        "tokens": generation.completion_tokens, "status": status, "reason": reason,
+        "generation_id": generation.generation_id,
+    }  # fmt: skip
+
+
+def judgeable(generation: Generation, cut_answers: str) -> tuple[str | None, str, str | None]:
+    """`final`, status and reason of an answer: what is cut, empty or a refusal is not judged."""
+    failure = generation.failure
+    if failure and failure[0] == "truncated" and cut_answers == "sentence":
+        if final := full_sentences(final_answer(generation.text)):
+            return final, "ok", f"{failure[1]}; `final` ends with the last full sentence"
+    if failure:
+        return None, *failure
+    final = final_answer(generation.text)
+    if not final:
+        return None, "empty", "nothing is left after the thoughts"
+    if refuses(final):
+        return final, "refused", "the model declined to answer"
+    return final, "ok", None
+
+
+@task(name="answer", task_run_name="answer {shard}", **TASK_OPTIONS)
+async def answer_task(round_: Round, shard: str) -> Any:
+    """problems → answers."""
+
+    async def work(engine: Engine) -> dict[str, list[Row]]:
+        return {"answers": await answer(round_.plan, round_.read("problems", shard), engine)}
+
+    return await run_shard(round_, "answer", shard, work)

@@ -1,0 +1,85 @@
+"""Datasets on the Hugging Face hub, or a local folder in a form that `datasets` loads, streamed."""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from schemas.errors import DependencyError, PopError, UserError
+from tasks.corpus.records import Columns, Place, Record, from_row
+from tasks.corpus.tables import no_column
+
+
+def read_hub(name: str, columns: Columns, config: str | None, split: str) -> Iterator[Record]:
+    """One document a row of a split.
+
+    Raises:
+        UserError: no such dataset, configuration, split or column.
+        DependencyError: `datasets` is not installed, or the hub cannot be reached.
+    """
+    local = _local(name)
+    rows = _rows(_load(str(local) if local else name, name, config, split), name)
+    shown = f"hf:{local.resolve().name if local else name}/{split}"
+    first = next(rows, None)
+    if first is not None and columns.text not in first:
+        raise no_column(f"the dataset {name}", columns, list(first))
+    every = itertools.chain([] if first is None else [first], rows)
+    return (from_row(Place(shown, "row", number), row, columns) for number, row in enumerate(every, 1))
+
+
+def _local(name: str) -> Path | None:
+    """The folder that a name means; None for a name on the hub."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if name.startswith((".", "/", "~")):
+        raise UserError(f"no such folder: {name}; hf: takes a dataset's owner/name on the hub, or a folder")
+    return None
+
+
+def _rows(dataset: Iterable[Mapping[str, object]], name: str) -> Iterator[Mapping[str, object]]:
+    rows = iter(dataset)
+    for number in itertools.count(1):
+        try:
+            row = next(rows, None)
+        except Exception as error:  # `datasets` passes on whatever its many readers and the network raise
+            raise DependencyError(f"{name} broke off at row {number}: {_line(error)}; start again to retry") from error
+        if row is None:
+            return
+        yield row
+
+
+def _load(path: str, name: str, config: str | None, split: str) -> Iterable[Mapping[str, object]]:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when datasets is imported
+    try:
+        import datasets
+    except ImportError as error:
+        raise DependencyError("reading from the hub needs the package datasets: pip install datasets") from error
+    datasets.disable_progress_bars()
+    try:
+        loaded: Iterable[Mapping[str, object]] = datasets.load_dataset(path, name=config, split=split, streaming=True)
+    except Exception as error:
+        raise _explained(error, name, config, split) from error
+    return loaded
+
+
+def _explained(error: Exception, name: str, config: str | None, split: str) -> PopError:
+    """What went wrong, and the mend, by the kinds of errors that `datasets` has."""
+    line = _line(error)
+    kind = type(error).__name__
+    if kind == "DatasetNotFoundError":
+        return UserError(f"no dataset {name} on the hub, or it is closed: check the name, or set HF_TOKEN ({line})")
+    if kind in ("EmptyDatasetError", "DataFilesNotFoundError"):
+        return UserError(f"{name} has no data files that datasets can load: {line}")
+    if isinstance(error, ValueError) and "split" in line.lower():
+        return UserError(f"{name} has no split {split!r}, set corpus.hub_split: {line}")
+    if isinstance(error, ValueError) and "config" in line.lower():
+        return UserError(f"{name} has no configuration {config!r}, set corpus.hub_config: {line}")
+    if isinstance(error, OSError):
+        return DependencyError(f"the hub cannot be reached for {name}: {line}")
+    return UserError(f"{name} cannot be loaded by datasets: {line}")
+
+
+def _line(error: Exception) -> str:
+    """An error's text in one line that can be read."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

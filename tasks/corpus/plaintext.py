@@ -1,0 +1,61 @@
+"""Plain text and Markdown: one document a file, unless the file holds many articles or is too large to hold at once."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks.corpus import wikitext
+from tasks.corpus.records import UNDECODED, BadRecord, Columns, RawDocument, Record, document, open_text
+
+PART_CHARS = 8 * 2**20  # beyond any book; a larger file is read in parts that end with a paragraph
+_HEADING = re.compile(r"#\s+(.*?\S)\s*#*\s*")
+
+
+def read_text(path: Path, name: str, columns: Columns) -> Iterator[Record]:
+    """The documents of a .txt or .md file; `columns` plays no part here."""
+    del columns
+    for first_line, text, alone in _parts(path):
+        source = name if alone else f"{name}:{first_line}"
+        undecoded = UNDECODED.search(text)
+        if undecoded:
+            line = first_line + text.count("\n", 0, undecoded.start())
+            yield BadRecord(
+                source, "malformed", f"{name} line {line} is not UTF-8: convert the file with iconv -t utf-8"
+            )
+        elif not text.strip():
+            yield BadRecord(source, "empty", f"{name} has no text")
+        else:
+            title, text = _titled(text)
+            found = document(source, text, title)
+            yield RawDocument(source, found.title or readable(path), found.text)
+
+
+def readable(path: Path) -> str:
+    """A file's name as a title: `jack-sheppard.txt` is "Jack sheppard"."""
+    stem = Path(path.name.removesuffix(".gz")).stem
+    words = re.sub(r"[-_\s]+", " ", stem.encode(errors="replace").decode()).strip()
+    return words[:1].upper() + words[1:]
+
+
+def _titled(text: str) -> tuple[str | None, str]:
+    """Takes a `# Title` off the top."""
+    first, _, rest = text.lstrip().partition("\n")
+    found = _HEADING.fullmatch(first)
+    return (found[1], rest) if found and rest.strip() else (None, text)
+
+
+def _parts(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """(first line's number, text, whether it is all there is): articles of a WikiText file, parts of a huge one."""
+    lines: list[str] = []
+    size, first_line, articles = 0, 1, False
+    with open_text(path) as stream:
+        for number, line in enumerate(iter(lambda: stream.readline(PART_CHARS), ""), 1):
+            after_blank = bool(lines) and not lines[-1].strip()
+            opens = (after_blank or not lines) and wikitext.is_title(line)
+            if (articles and opens) or size >= (PART_CHARS if after_blank else 2 * PART_CHARS):
+                yield first_line, "".join(lines), False
+                lines, size, first_line = [], 0, number
+            articles = articles or (opens and not "".join(lines).strip())
+            lines.append(line)
+            size += len(line)
+    yield first_line, "".join(lines), first_line == 1

@@ -1,0 +1,101 @@
+"""What every reader yields: a document as it was found, or why there is none."""
+
+import gzip
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TextIO, cast
+
+from tasks.corpus import wikitext
+
+UNDECODED = re.compile("[\udc80-\udcff]")  # what open_text makes of a byte that is not UTF-8
+
+
+@dataclass(frozen=True, slots=True)
+class RawDocument:
+    """One text. `source` names it within the corpus (`health.jsonl:17`), never a path of this machine."""
+
+    source: str
+    title: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """Something that should have been a document. It becomes a row, and the others go on."""
+
+    source: str
+    status: str
+    reason: str
+
+
+Record = RawDocument | BadRecord
+
+
+class Columns(NamedTuple):
+    """Where a table keeps the text and, perhaps, the title."""
+
+    text: str
+    title: str | None
+
+
+class Place(NamedTuple):
+    """A row of a file: `health.jsonl`, `line`, 17."""
+
+    name: str
+    unit: str
+    number: int
+
+    @property
+    def source(self) -> str:
+        return f"{self.name}:{self.number}"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.unit} {self.number}"
+
+    def bad(self, status: str, what: str) -> BadRecord:
+        """This row as a reject; `what` goes on after its name: "is not JSON: ..."."""
+        return BadRecord(self.source, status, f"{self} {what}")
+
+
+def document(source: str, text: str, title: str | None = None) -> RawDocument:
+    """The document with WikiText's marks, if it has any, turned into plain text."""
+    if wikitext.is_marked(text):
+        heading, text = wikitext.clean(text)
+        title = title or heading
+    return RawDocument(source, title, text)
+
+
+def from_row(place: Place, row: object, columns: Columns) -> Record:
+    """A table's row, a JSON line or an item of a list as a document."""
+    if not isinstance(row, Mapping):
+        return place.bad("malformed", f"is a {type(row).__name__}, not an object with {columns.text!r}")
+    if columns.text not in row:
+        return place.bad("malformed", f"has no {columns.text!r} (it has {', '.join(map(str, row)) or 'nothing'})")
+    text = row[columns.text]
+    if text is not None and not isinstance(text, str):
+        return place.bad("malformed", f"holds a {type(text).__name__} in {columns.text!r}, not text")
+    if text is None or not text.strip():
+        return place.bad("empty", f"has nothing in {columns.text!r}")
+    title = row.get(columns.title) if columns.title else None
+    return document(place.source, text, str(title) if title is not None else None)
+
+
+def from_text_row(place: Place, row: object, columns: Columns) -> Record:
+    """Like `from_row`, for rows that came through `open_text`: says so where the text was not UTF-8."""
+    text = row.get(columns.text) if isinstance(row, Mapping) else None
+    if isinstance(text, str) and not text.isascii() and UNDECODED.search(text):
+        return place.bad("malformed", "is not UTF-8: convert the file with iconv -t utf-8")
+    return from_row(place, row, columns)
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """The file, unpacked on the way where it is gzipped."""
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def open_text(path: Path, newline: str | None = None) -> TextIO:
+    """The file as UTF-8 text. A byte that is none becomes a lone surrogate, so that one bad row spoils no other."""
+    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", errors="surrogateescape", newline=newline)

@@ -1,0 +1,89 @@
+"""Choosing a round's documents: one pass over the records, and every text that is not chosen is told or counted."""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.corpus.identity import Split, document_id, split_of
+from tasks.corpus.passages import normalise, opening, passages, word_count
+from tasks.corpus.records import BadRecord, RawDocument
+from tasks.corpus.sampling import DocumentRow, Found, Sampler
+
+__all__ = ["DocumentRow", "Selection", "Split", "document_id", "select", "split_of"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What one pass over a corpus gives.
+
+    Attributes:
+        rows: the chosen by priority, then rejects by source (a sample of them, where there are too many to keep).
+        seen: records read; a long text is one, however many passages it gives.
+        counts: exact number of documents (passages) a status; `not_sampled` and `excluded` have no rows.
+    """
+
+    rows: list[DocumentRow]
+    seen: int
+    counts: dict[str, int]
+
+
+def select(
+    records: Iterable[RawDocument | BadRecord],
+    *,
+    documents: int,
+    heldout_documents: int,
+    min_words: int,
+    max_words: int,
+    long_texts: Literal["passages", "cut"],
+    heldout_share: float,
+    seed: int,
+    exclude: Collection[str] = (),
+    max_reject_rows: int = 10_000,
+) -> Selection:
+    """Chooses documents by their content and a seed; fewer than asked for where there are fewer.
+
+    Args:
+        records: the corpus; read once.
+        documents: how many to train on.
+        heldout_documents: how many to evaluate on.
+        min_words: shorter texts and passages become rows with `too_short`.
+        max_words: longer texts are cut.
+        long_texts: into passages that are documents of their own, or to their opening.
+        heldout_share: part of all documents, by their hash, that training never sees.
+        seed: another seed chooses other documents of the same splits.
+        exclude: ids of documents that earlier rounds used.
+        max_reject_rows: bounds the rows, not the counts.
+    """
+    wanted: dict[Split, int] = {"train": documents, "heldout": heldout_documents}
+    sampler = Sampler(wanted, heldout_share, seed, frozenset(exclude), max_reject_rows)
+    seen = 0
+    for record in records:
+        seen += 1
+        if isinstance(record, BadRecord):
+            sampler.reject(record.source, record.status, record.reason)
+            continue
+        title = " ".join(normalise(record.title or "").split()) or None
+        for source, text, reason in _texts(record, max_words, long_texts):
+            words = word_count(text)
+            if words >= max(1, min_words):
+                sampler.offer(Found(document_id(text), source, title, text, words, reason))
+            elif words:
+                why = f"{source} has {words} words, fewer than {min_words}"
+                sampler.reject(source, "too_short", why, title, words)
+            else:
+                sampler.reject(source, "empty", f"{source} has no text", title)
+    return Selection(sampler.rows(), seen, sampler.counts())
+
+
+def _texts(record: RawDocument, max_words: int, long_texts: str) -> Iterator[tuple[str, str, str | None]]:
+    """(source, text, what was done to it): the text itself, its passages, or its opening."""
+    text = normalise(record.text)
+    words = word_count(text)
+    if words <= max_words:
+        yield record.source, text, None
+    elif long_texts == "cut":
+        short = opening(text, max_words)
+        yield record.source, short, f"the first {word_count(short)} of {words} words"
+    else:
+        for number, passage in enumerate(passages(text, max_words), 1):
+            yield f"{record.source}#p{number}", passage, None

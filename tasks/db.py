@@ -1,0 +1,54 @@
+"""DuckDB over a run's Parquet: every table, also an empty one, and the views of `schemas/views.sql`."""
+
+from pathlib import Path
+
+import duckdb
+
+import schemas
+from schemas.tables import TABLES
+from tasks.store import Store
+
+_VIEWS = Path(schemas.__file__).parent / "views.sql"
+_TYPES = {"string": "VARCHAR", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN"}
+
+
+def connect(store: Store) -> duckdb.DuckDBPyConnection:
+    """A connection in memory, whose views read the run's files at every query; it writes nothing."""
+    con = duckdb.connect(":memory:")
+    con.execute("SET autoinstall_known_extensions=false; SET autoload_known_extensions=false")
+    if not store.local:
+        con.register_filesystem(store.fs)
+    for name, table in TABLES.items():
+        con.execute(f'CREATE VIEW "{name}" AS {_scan(store, name) if store.files(name) else _empty(table.schema)}')
+    for statement in _VIEWS.read_text().split(";\n"):
+        if statement.strip():
+            con.execute(statement)
+    return con
+
+
+def _scan(store: Store, table: str) -> str:
+    base = store.base if store.local else f"{_protocol(store)}://{store.base}"
+    pattern = f"{base}/{table}/round=*/*.parquet".replace("'", "''")
+    options = "hive_partitioning=true, hive_types={'round': INTEGER}, union_by_name=true"
+    return f"SELECT * FROM read_parquet('{pattern}', {options})"
+
+
+def _protocol(store: Store) -> str:
+    protocol = store.fs.protocol
+    return protocol if isinstance(protocol, str) else protocol[0]
+
+
+def _sql_type(arrow_type: object) -> str:
+    text = str(arrow_type)
+    if text in _TYPES:
+        return _TYPES[text]
+    inner = getattr(arrow_type, "value_type", None)
+    if inner is not None:
+        return f"{_sql_type(inner)}[]"
+    fields = [f'"{f.name}" {_sql_type(f.type)}' for f in arrow_type]  # type: ignore[attr-defined]
+    return f"STRUCT({', '.join(fields)})"
+
+
+def _empty(schema: object) -> str:
+    columns = [f'NULL::{_sql_type(f.type)} AS "{f.name}"' for f in schema]  # type: ignore[attr-defined]
+    return f"SELECT {', '.join(columns)}, NULL::INTEGER AS round WHERE false"

@@ -1,0 +1,1 @@
+"""Talking to models: one protocol, OpenAI-compatible HTTP, whoever runs the server."""

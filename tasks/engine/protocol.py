@@ -1,0 +1,129 @@
+"""What a stage asks of a model and what it gets back, apart from how it travels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from schemas.config import Sampling
+from schemas.errors import DependencyError
+from schemas.ids import content_id, seed_of
+
+Message = dict[str, str]
+
+
+class EngineError(DependencyError):
+    """The server is gone or keeps failing; what is journaled so far is kept."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One chat completion asked for.
+
+    Attributes:
+        role: who asks: propose, answer, rubric or judge.
+        subject_id: the row this call works for, so that any row can be followed to its calls.
+        field: which call of that row (a stepwise row takes several).
+        attempt: 0, then 1, 2, … for tries with a fresh seed after a malformed output.
+        output: name and JSON schema of the wanted output, where it is structured.
+    """
+
+    role: str
+    subject_id: str
+    field: str
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    attempt: int = 0
+    salt: int = 0
+    output: tuple[str, dict[str, Any]] | None = None
+
+    def generation_id(self, model: str) -> str:
+        """Identity of this call at `model`; the sampling seed derives from it."""
+        return content_id(
+            "generation", self.role, self.subject_id, self.field, self.attempt, self.salt, model, list(self.messages),
+            self.sampling.model_dump(), self.output,
+        )  # fmt: skip
+
+    def seed(self, model: str) -> int:
+        """Sampling seed, 31 bits."""
+        return seed_of(self.generation_id(model))
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Asks how likely each of `targets` is as the continuation of `context` (no text is generated)."""
+
+    role: str
+    subject_id: str
+    context: str
+    targets: tuple[str, ...]
+    field: str = "likelihood"
+
+    def generation_id(self, model: str) -> str:
+        """Identity of this call at `model`."""
+        return content_id("likelihood", self.role, self.subject_id, self.field, model, self.context, self.targets)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One call as it went over the wire: a row of `generations`."""
+
+    generation_id: str
+    subject_id: str
+    role: str
+    model: str
+    endpoint: str
+    messages: list[Message]
+    params: str
+    completion: str | None
+    finish_reason: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float
+    attempt: int
+
+    @property
+    def failure(self) -> tuple[str, str] | None:
+        """Status and reason of a completion that must not be parsed; None where there is text to parse."""
+        if self.finish_reason == "length":
+            return "truncated", f"cut after {self.completion_tokens} tokens (max_tokens)"
+        if self.finish_reason == "content_filter":
+            return "refused", "the server's content filter stopped it"
+        if self.finish_reason in ("too_long", "rejected"):
+            return self.finish_reason, f"the server did not take the request: {(self.completion or '')[:300]}"
+        if not (self.completion or "").strip():
+            return "empty", "the model wrote nothing"
+        return None
+
+    @property
+    def text(self) -> str:
+        """The completion; empty where there is none."""
+        return self.completion or ""
+
+
+@dataclass
+class Budget:
+    """What fits a model's context: `tokens` counted exactly where the server can, else estimated from above."""
+
+    tokens: int
+    limit: int
+    exact: bool = field(default=False)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the request can be sent."""
+        return self.tokens <= self.limit
+
+
+class Engine(Protocol):
+    """A named model as a stage sees it."""
+
+    model: str
+
+    async def chat(self, request: Request) -> Generation:
+        """One chat completion; an answer of an earlier attempt is given again without a call."""
+
+    async def likelihood(self, request: Likelihood) -> Generation:
+        """Log-probabilities; `completion` is a JSON list of {tokens, logprob} (sum in nats), one a target."""
+
+    async def budget(self, messages: Sequence[Message], max_tokens: int) -> Budget:
+        """Whether messages and `max_tokens` fit the context."""

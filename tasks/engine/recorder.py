@@ -1,0 +1,47 @@
+"""Puts a journal before an engine: what was answered once is not asked again, and every call is kept for the tables."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from tasks.engine.protocol import Budget, Engine, Generation, Likelihood, Message, Request
+from tasks.journal import Journal
+
+
+class Recorder:
+    """An `Engine` that remembers. `used` holds every call of this shard, for `generations`."""
+
+    def __init__(self, engine: Engine, journal: Journal, on_call: Callable[[], None] = lambda: None):
+        self._engine, self._journal, self._on_call = engine, journal, on_call
+        self._running: dict[str, asyncio.Future[Generation]] = {}
+        self.model = engine.model
+        self.used: dict[str, Generation] = {}
+
+    async def chat(self, request: Request) -> Generation:
+        """See `Engine.chat`."""
+        return await self._once(request.generation_id(self.model), request)
+
+    async def likelihood(self, request: Likelihood) -> Generation:
+        """See `Engine.likelihood`."""
+        return await self._once(request.generation_id(self.model), request)
+
+    async def budget(self, messages: Sequence[Message], max_tokens: int) -> Budget:
+        """See `Engine.budget`."""
+        return await self._engine.budget(messages, max_tokens)
+
+    async def _once(self, identity: str, request: Request | Likelihood) -> Generation:
+        known = self._journal.get(identity)
+        if known is None:
+            if identity not in self._running:
+                self._running[identity] = asyncio.ensure_future(self._call(request))
+            known = await self._running[identity]
+        self.used[identity] = known
+        return known
+
+    async def _call(self, request: Request | Likelihood) -> Generation:
+        if isinstance(request, Request):
+            generation = await self._engine.chat(request)
+        else:
+            generation = await self._engine.likelihood(request)
+        self._journal.add(generation)
+        self._on_call()
+        return generation

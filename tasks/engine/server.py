@@ -1,0 +1,153 @@
+"""Starting, watching and stopping a model server: vLLM in the runtime environment, or the fake engine for dry runs."""
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from schemas.config import EngineConfig
+from schemas.errors import DependencyError, UserError
+from schemas.load import PROJECT
+from tasks.processes import Guarded, end_orphans
+
+Say = Callable[[str], None]
+QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the server will run on."""
+
+    device: str  # cpu or cuda
+    cores: int
+    fast_bf16: bool
+
+
+def this_machine(device: str) -> Machine:
+    """Cores that this process may use, and whether they multiply bfloat16 in hardware."""
+    import psutil
+
+    cores = len(psutil.Process().cpu_affinity() or [0])
+    info = Path("/proc/cpuinfo")
+    flags = set(info.read_text().split()) if info.exists() else set()
+    return Machine(device, cores, bool(_BF16_FLAGS & flags))
+
+
+def vllm_command(python: Path, model: str, revision: str | None, port: int, config: EngineConfig, machine: Machine) -> (
+    list[str]
+):  # fmt: skip
+    """The command line of vLLM's OpenAI-compatible server."""
+    command = [
+        str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name", "policy",
+        "--host", "127.0.0.1", "--port", str(port), "--dtype", _dtype(config, machine),
+        "--structured-outputs-config", '{"backend":"guidance","disable_any_whitespace":true}',
+    ]  # fmt: skip
+    if revision:
+        command += ["--revision", revision]
+    if config.max_model_len:
+        command += ["--max-model-len", str(config.max_model_len)]
+    if machine.device == "cpu":
+        # A seeded request whose prompt is split over steps kills vLLM 0.29 on a CPU ("CPU Generator does not use
+        # offset"), so prompts are never split, and a step must then hold the longest one.
+        batched = max(4096, config.max_model_len or 8192)
+        command += ["--enforce-eager", "--no-enable-chunked-prefill", "--max-num-batched-tokens", str(batched)]
+    else:
+        command += ["--gpu-memory-utilization", str(config.gpu_memory_utilization)]
+        command += ["--tensor-parallel-size", str(config.tensor_parallel_size)]
+    return command + list(config.extra_args)
+
+
+def _dtype(config: EngineConfig, machine: Machine) -> str:
+    if config.dtype == "auto" and machine.device == "cpu":
+        # without bfloat16 units, float32 is about eight times as fast as emulated bfloat16
+        return "bfloat16" if machine.fast_bf16 else "float32"
+    return config.dtype
+
+
+def vllm_environment(machine: Machine, model: str) -> dict[str, str]:
+    """Environment of the server: no telemetry, no hub for a local model, every core on a CPU."""
+    env = dict(QUIET)
+    if Path(model).is_dir():
+        env["HF_HUB_OFFLINE"] = "1"
+    if machine.device == "cpu":
+        # the default binding leaves one core idle
+        env |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": f"0-{machine.cores - 1}"}
+    return env
+
+
+def free_port(wanted: int = 0) -> int:
+    """A free port on the loopback interface; `wanted` if it is free.
+
+    Raises:
+        UserError: `wanted` is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise UserError(
+                f"port {wanted} cannot be used ({error.strerror}); free it or leave engine.port at 0 for a free one"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def serve(
+    name: str, command: list[str], env: dict[str, str], port: int, log: Path, config: EngineConfig, say: Say
+) -> AsyncIterator[str]:
+    """Run a server while the body runs; yields its base URL. Whatever happens, nothing of it stays behind.
+
+    Raises:
+        DependencyError: it died or was not ready in time; the message ends with the last lines of its log.
+    """
+    for orphan in end_orphans():
+        say(f"ended what a dead run left behind: {orphan}")
+    server = Guarded(name, command, env, log, cwd=PROJECT)
+    try:
+        await _wait_ready(server, port, config.start_timeout_sec, say)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.stop()
+
+
+async def _wait_ready(server: Guarded, port: int, timeout_sec: float, say: Say) -> None:
+    started, told = time.monotonic(), 0.0
+    async with httpx.AsyncClient(timeout=2) as http:
+        while (waited := time.monotonic() - started) < timeout_sec:
+            if server.poll() is not None:
+                raise DependencyError(f"{server.name} died while starting; {_last_lines(server)}")
+            if await _healthy(http, port):
+                say(f"{server.name} is ready after {waited:.0f} s")
+                return
+            if waited - told >= 5:
+                told = waited
+                say(f"{server.name} is starting: {waited:.0f} s of at most {timeout_sec:.0f} s")
+            await asyncio.sleep(0.25)
+    raise DependencyError(
+        f"{server.name} was not ready within {timeout_sec:.0f} s (engine.start_timeout_sec); {_last_lines(server)}"
+    )
+
+
+async def _healthy(http: httpx.AsyncClient, port: int) -> bool:
+    try:
+        return (await http.get(f"http://127.0.0.1:{port}/health")).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _last_lines(server: Guarded) -> str:
+    return f"its log ({server.log}) ends:\n{server.tail()}"
+
+
+def fake_command(port: int, max_model_len: int | None) -> list[str]:
+    """The command line of the fake engine, which runs in the controller's environment."""
+    return [sys.executable, "-m", "tasks.engine.fake", "--port", str(port), "--model", "policy",
+            "--max-model-len", str(max_model_len or 8192)]  # fmt: skip

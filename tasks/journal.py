@@ -1,0 +1,63 @@
+"""Every finished generation is on disk as it arrives: a kill costs at most the requests in flight."""
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import IO
+
+from tasks.engine.protocol import Generation
+
+_FIELDS = {field.name for field in fields(Generation)}
+
+
+class Journal:
+    """JSON lines, one a generation, of one stage and shard; read at the start, appended to, removed when published."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._done = _load(path)
+        self._handle: IO[bytes] | None = None
+
+    def __contains__(self, generation_id: str) -> bool:
+        return generation_id in self._done
+
+    def get(self, generation_id: str) -> Generation | None:
+        """What an earlier, interrupted attempt already has."""
+        return self._done.get(generation_id)
+
+    def add(self, generation: Generation) -> None:
+        """Append, handing the line to the operating system before it returns."""
+        if self._handle is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = self.path.open("ab", buffering=0)
+            if self._handle.tell() and not self.path.read_bytes().endswith(b"\n"):
+                self._handle.write(b"\n")  # a torn last line must not swallow this one
+        line = json.dumps(asdict(generation), ensure_ascii=True)
+        self._handle.write(line.encode() + b"\n")
+        self._done[generation.generation_id] = generation
+
+    def close(self) -> None:
+        """Let go of the file; what is in it stays for a resume."""
+        if self._handle:
+            self._handle.close()
+            self._handle = None
+
+    def remove(self) -> None:
+        """The shard is published: the journal has done its work."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> dict[str, Generation]:
+    found: dict[str, Generation] = {}
+    if not path.exists():
+        return found
+    with path.open("rb") as handle:
+        for line in handle:
+            try:
+                data = json.loads(line)
+                if isinstance(data, dict) and _FIELDS == data.keys():
+                    found[data["generation_id"]] = Generation(**data)
+            except (ValueError, UnicodeDecodeError):
+                continue  # torn by a kill: owed again
+    return found

@@ -1,0 +1,46 @@
+"""One writer a run: the lock is the operating system's, so a dead holder's is free at once."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from filelock import FileLock, Timeout
+
+from schemas.errors import DependencyError, UserError
+from tasks.store import Store
+
+
+@contextmanager
+def run_lock(store: Store) -> Iterator[None]:
+    """Hold the run while the body runs.
+
+    Raises:
+        UserError: another process holds it; the text names it.
+        DependencyError: the root cannot be written.
+    """
+    folder = store.workdir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        with lock:
+            (folder / ".holder.json").write_text(json.dumps(_holder()))
+            yield
+    except Timeout:
+        raise UserError(f"the run {store.run} is in use by {_who(store)}; wait for it, or choose another --run") from None
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise DependencyError(f"cannot write in {folder}: {error.strerror}; choose another --root") from None
+
+
+def _holder() -> dict[str, str | int]:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _who(store: Store) -> str:
+    try:
+        holder = json.loads((store.workdir / ".holder.json").read_text())
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"

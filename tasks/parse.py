@@ -1,0 +1,117 @@
+"""From a completion to a checked output: JSON where the server constrains it, tagged text elsewhere. A text that is not
+exactly what was asked for is malformed; nothing is guessed, clamped or filled in."""
+
+import json
+import re
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import ValidationError
+
+from schemas.outputs import Output
+
+T = TypeVar("T", bound=Output)
+_ITEM = {"criteria": "criterion", "marks": "mark"}
+MAX_CHARS = 400_000
+
+
+class Malformed(ValueError):
+    """The text does not hold the output that was asked for; the message says what is wrong, in one sentence."""
+
+
+def parse(model: type[T], text: str, output_format: str) -> T:
+    """Read an output.
+
+    Raises:
+        Malformed: not JSON, a tag missing, a field missing or out of bounds.
+    """
+    if len(text) > MAX_CHARS:
+        raise Malformed(f"{len(text)} characters: too long to be an answer")
+    try:
+        if output_format == "json_schema":
+            return model.model_validate_json(_without_fence(text))
+        return model.model_validate(_from_tags(model, _after_thoughts(text)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Malformed(f"{where or 'output'}: {first['msg']}"[:300]) from None
+    except (ValueError, RecursionError) as error:
+        raise Malformed(str(error)[:300]) from None
+
+
+def format_instructions(model: type[Output], output_format: str) -> str:
+    """The last lines of a prompt: the form of the reply."""
+    if output_format == "json_schema":
+        return "Reply with one JSON object and nothing else, in this form:\n" + json.dumps(_example(model))
+    return "Reply in exactly this form and with nothing after it:\n" + "\n".join(_tag_lines(model))
+
+
+def _after_thoughts(text: str) -> str:
+    return text.rpartition("</think>")[2]
+
+
+def _without_fence(text: str) -> str:
+    """JSON out of a Markdown code fence, which some servers' models put around it."""
+    text = _after_thoughts(text).strip()
+    match = re.fullmatch(r"```(?:json)?\s*\n(.*)\n```", text, re.S)
+    return match.group(1) if match else text
+
+
+def _item_model(annotation: Any) -> type[Output] | None:
+    if get_origin(annotation) is list:
+        inner = get_args(annotation)[0]
+        if isinstance(inner, type) and issubclass(inner, Output):
+            return inner
+    return None
+
+
+def _example(model: type[Output]) -> dict[str, Any]:
+    example: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        item = _item_model(field.annotation)
+        number = {"weight": 1.0, "rating": 2}.get(name)
+        example[name] = [_example(item)] if item else number if number is not None else "…"
+    return example
+
+
+def _tag_lines(model: type[Output]) -> list[str]:
+    lines = []
+    for name, field in model.model_fields.items():
+        if item := _item_model(field.annotation):
+            lines += [f"<{_ITEM[name]}>", *_tag_lines(item), f"</{_ITEM[name]}>", f"(one <{_ITEM[name]}> for each)"]
+        else:
+            lines.append(f"<{name}>…</{name}>")
+    return lines
+
+
+def _from_tags(model: type[Output], text: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if item := _item_model(field.annotation):
+            blocks = _blocks(_ITEM[name], text)
+            found[name] = [_from_tags(item, block) for block in blocks]
+            continue
+        values = _blocks(name, text)
+        if len(values) != 1:
+            raise Malformed(f"<{name}> stands there {len(values)} times, not once")
+        found[name] = _number(name, values[0].strip())
+    return found
+
+
+def _blocks(tag: str, text: str) -> list[str]:
+    """What stands in each `<tag>…</tag>`. Found by position, so hostile text costs linear time."""
+    blocks, start, opening, closing = [], 0, f"<{tag}>", f"</{tag}>"
+    while (begin := text.find(opening, start)) >= 0:
+        end = text.find(closing, begin)
+        if end < 0:
+            raise Malformed(f"<{tag}> is not closed")
+        blocks.append(text[begin + len(opening) : end])
+        start = end + len(closing)
+    return blocks
+
+
+def _number(name: str, value: str) -> Any:
+    if name == "rating":
+        if value not in {"0", "1", "2"}:
+            raise Malformed(f"rating {value[:20]!r} is not 0, 1 or 2")
+        return int(value)
+    return float(value) if name == "weight" else value

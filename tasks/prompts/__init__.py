@@ -1,0 +1,80 @@
+"""The prompts: one text file a role and task type, filled in a single pass.
+
+A task type is a folder of files here, or a folder of the user's own; what a folder does not have is taken from
+`general`. Text of the corpus or of a model is data: it is neither searched for slots nor able to close its fence.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from schemas.errors import UserError
+from schemas.load import did_you_mean
+
+HERE = Path(__file__).resolve().parent
+_SLOT = re.compile(r"\{([a-z_]+)\}")
+_FENCES = re.compile(r"</?\s*(?=(?:document|reference|answer|problem|criteri|rubric|rating|thoughts|name|gold|weight|desc))", re.I)
+NAMES = {
+    "propose": {"structured": ("propose",), "stepwise": ("problem_step", "problem_frame", "reference_step")},
+    "answer": {"structured": ("answer",), "stepwise": ("answer",)},
+    "rubric": {"structured": ("rubric",), "stepwise": ("facts_step",)},
+    "judge": {"pointwise": ("judge",), "likelihood": ("likelihood",)},
+}
+
+
+def task_types() -> list[str]:
+    """The task types that the project ships."""
+    return sorted(path.name for path in HERE.iterdir() if path.is_dir() and not path.name.startswith("_"))
+
+
+class Prompts:
+    """The prompt files of one task type."""
+
+    def __init__(self, task_type: str):
+        own = HERE / task_type if task_type in task_types() else Path(task_type)
+        if not own.is_dir():
+            known = ", ".join(task_types())
+            raise UserError(
+                f"no task type is called {task_type!r}{did_you_mean(task_type, task_types())}; known: {known}, "
+                "or the path of a folder with prompt files"
+            )
+        self.folders = (own, HERE / "general")
+
+    def text(self, name: str) -> str:
+        """A prompt as it is in its file."""
+        for folder in self.folders:
+            if (path := folder / f"{name}.txt").exists():
+                return path.read_text(encoding="utf-8").strip()
+        raise UserError(f"there is no prompt file {name}.txt in {self.folders[0]}")
+
+    def hash(self, *names: str) -> dict[str, str]:
+        """Name to hash of the text: part of a stage's fingerprint and of the footers."""
+        return {name: hashlib.sha256(self.text(name).encode()).hexdigest()[:16] for name in names}
+
+    def render(self, name: str, values: Mapping[str, str]) -> str:
+        """Fill the slots of a prompt in one pass.
+
+        Raises:
+            UserError: the file has a slot that this prompt does not know.
+        """
+        return fill(self.text(name), values, name)
+
+
+def fill(template: str, values: Mapping[str, str], name: str = "prompt") -> str:
+    """Replace each `{slot}` once; what is put in is not looked at again."""
+
+    def value(match: re.Match[str]) -> str:
+        slot = match.group(1)
+        if slot not in values:
+            raise UserError(f"prompt {name}.txt has a slot {{{slot}}}; it can use: {', '.join(sorted(values))}")
+        return values[slot]
+
+    return _SLOT.sub(value, template)
+
+
+def data(text: str) -> str:
+    """Make a text safe to stand inside a fence: it can neither close a tag of ours nor speak in the chat template's
+    control tokens (`<|…|>`). Readers see the same words."""
+    text = text.replace("<|", "< |").replace("|>", "| >").replace('"""', "'''")
+    return _FENCES.sub(lambda match: match.group(0).replace("<", "‹"), text)

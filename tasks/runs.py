@@ -1,0 +1,27 @@
+"""Which runs there are under a root."""
+
+import json
+from typing import Any
+
+import fsspec
+
+from tasks.store import Store
+
+
+def runs(root: str) -> list[str]:
+    """Names of the runs under a root: the folders with a round's manifest."""
+    fs, base = fsspec.core.url_to_fs(root)
+    found = fs.glob(f"{base.rstrip('/')}/*/manifests/round=*/round.json")
+    return sorted({path.split("/")[-4] for path in found})
+
+
+def newest_run(root: str) -> str | None:
+    """The run whose round was last started or finished; None where there is none."""
+    dated = [(max(manifest["written"] for manifest in manifests(Store(root, name))), name) for name in runs(root)]
+    return max(dated)[1] if dated else None
+
+
+def manifests(store: Store) -> list[dict[str, Any]]:
+    """The manifests of a run's rounds, oldest round first."""
+    paths = sorted(store.fs.glob(f"{store.base}/manifests/round=*/round.json"))
+    return [json.loads(store.fs.cat_file(path)) for path in paths]

@@ -1,0 +1,105 @@
+"""Shard: take documents from a corpus and cut them into shards, the units of work of every later stage."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from schemas.config import CorpusConfig
+from schemas.errors import UserError
+from schemas.load import PROJECT
+from tasks.corpus import Selection, read, select
+from tasks.stage import TASK_OPTIONS, Round
+
+SAMPLES = PROJECT / "data" / "corpora"
+
+
+@dataclass(frozen=True)
+class Shards:
+    """What the shard stage made: names of the shards to work on, and counts for the funnel."""
+
+    names: tuple[str, ...]
+    documents: int
+    counts: dict[str, int]
+
+
+def sample_corpora() -> list[str]:
+    """Names of the corpora that the project ships."""
+    return sorted(path.stem for path in SAMPLES.glob("*.jsonl"))
+
+
+def corpus_source(source: str) -> str:
+    """The path of a sample corpus, or the source as the user gave it."""
+    sample = SAMPLES / f"{source}.jsonl"
+    return str(sample) if sample.exists() and not Path(source).exists() else source
+
+
+def sample_documents(config: CorpusConfig, exclude: Sequence[str] = ()) -> Selection:
+    """Draw documents and held-out documents as the configuration says.
+
+    Raises:
+        UserError: no such corpus, nothing readable in it, no document long enough.
+    """
+    records = read(
+        corpus_source(config.source), text_column=config.text_column, title_column=config.title_column,
+        hub_config=config.hub_config, hub_split=config.hub_split,
+    )  # fmt: skip
+    selection = select(
+        records, documents=config.documents, heldout_documents=config.heldout_documents, min_words=config.min_words,
+        max_words=config.max_words, long_texts=config.long_texts, heldout_share=config.heldout_share,
+        seed=config.seed, exclude=set(exclude),
+    )  # fmt: skip
+    if not any(row["status"] == "ok" and row["split"] == "train" for row in selection.rows):
+        why = ", ".join(f"{count} {status}" for status, count in sorted(selection.counts.items()))
+        raise UserError(
+            f"corpus.source={config.source} gives no document to train from ({why or 'it is empty'}); "
+            f"look at corpus.min_words ({config.min_words}) and corpus.text_column ({config.text_column!r})"
+        )
+    return selection
+
+
+@task(name="shard", task_run_name="shard the corpus", **TASK_OPTIONS)
+def shard_task(round_: Round) -> Shards:
+    """corpus → documents: train shards, one file of held-out documents, one of what was left out. Manifest last."""
+    plan, store = round_.plan, round_.store
+    manifest = f"{store.base}/manifests/round={plan.round:03d}/documents.json"
+    if (known := _finished(round_, manifest)) is not None:
+        round_.progress.shard("shard", reused=True)
+        return known
+    used = [row["document_id"] for r in range(plan.round) for name in store.files("documents", r)
+            for row in store.read("documents", r, name, ["document_id"])]  # fmt: skip
+    selection = sample_documents(plan.config.corpus, used)
+    size = plan.config.corpus.documents_per_shard
+    train = [row for row in selection.rows if row["status"] == "ok" and row["split"] == "train"]
+    files: dict[str, list[Any]] = {f"shard-{i // size:05d}": train[i : i + size] for i in range(0, len(train), size)}
+    shards = Shards(tuple(files), len(train), dict(selection.counts))
+    files["heldout-00000"] = [row for row in selection.rows if row["status"] == "ok" and row["split"] == "heldout"]
+    files["rejected-00000"] = [row for row in selection.rows if row["status"] != "ok"]
+    _set_aside_old(round_, files.keys())
+    for name, rows in files.items():
+        store.write("documents", plan.round, name, rows, plan.footer("shard") | {"shard": name})
+    content = {"fingerprint": plan.fingerprints["shard"], "files": sorted(files), "shards": list(shards.names),
+               "documents": shards.documents, "counts": shards.counts}  # fmt: skip
+    store.publish(manifest, json.dumps(content, indent=1).encode())
+    round_.progress.shard("shard", reused=False)
+    return shards
+
+
+def _finished(round_: Round, manifest: str) -> Shards | None:
+    """The shards of an earlier start, if its manifest and every file it names are there and made from these settings."""
+    if not round_.store.fs.exists(manifest):
+        return None
+    content = json.loads(round_.store.fs.cat_file(manifest))
+    if content["fingerprint"] != round_.plan.fingerprints["shard"]:
+        return None
+    if not all(round_.done("shard", name) for name in content["files"]):
+        return None
+    return Shards(tuple(content["shards"]), content["documents"], content["counts"])
+
+
+def _set_aside_old(round_: Round, names: Any) -> None:
+    for name in set(round_.store.files("documents", round_.plan.round)) - set(names):
+        round_.store.set_aside("documents", round_.plan.round, name)

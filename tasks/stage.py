@@ -1,0 +1,90 @@
+"""How every stage works on a shard: reuse what is done, resume what was begun, publish what is finished."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from tasks.engine.protocol import Engine, EngineError
+from tasks.engine.recorder import Recorder
+from tasks.journal import Journal
+from tasks.plan import TABLE_OF, Plan
+from tasks.store import Row, Store
+
+Work = Callable[[Engine], Awaitable[dict[str, list[Row]]]]
+
+
+class Progress(Protocol):
+    """Who shows a person how far the round is."""
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+
+    def call(self, stage: str) -> None:
+        """One model call of a stage is finished."""
+
+    def shard(self, stage: str, reused: bool) -> None:
+        """One shard of a stage is done."""
+
+
+class Round:
+    """What the tasks of a running round share. A plain class: Prefect does not look inside."""
+
+    def __init__(self, plan: Plan, store: Store, engines: Mapping[str, Engine], progress: Progress):
+        self.plan, self.store, self.engines, self.progress = plan, store, engines, progress
+
+    def read(self, table: str, shard: str) -> list[Row]:
+        """The rows of a table's shard in this round."""
+        return self.store.read(table, self.plan.round, shard)
+
+    def done(self, stage: str, shard: str) -> bool:
+        """Whether the shard's file was written by exactly this stage with exactly these settings."""
+        footer = self.store.footer(TABLE_OF[stage], self.plan.round, shard)
+        return footer is not None and footer["fingerprint"] == self.plan.fingerprints[stage]
+
+
+def _retryable(_task: object, _run: object, state: State[Any]) -> bool:
+    """Only a server that is away is worth a second try; a mistake stays one."""
+    try:
+        state.result()
+    except EngineError:
+        return True
+    except BaseException:
+        return False
+    return False
+
+
+TASK_OPTIONS: dict[str, Any] = {
+    "cache_policy": NO_CACHE, "persist_result": False, "retries": 2, "retry_delay_seconds": [2, 10],
+    "retry_condition_fn": _retryable,
+}  # fmt: skip
+
+
+async def run_shard(round_: Round, stage: str, shard: str, work: Work) -> Any:
+    """Do one stage of one shard, or end in the state `Reused` where its file is there already.
+
+    `work` gets the engine of the stage's role and returns rows by table; the stage's own table is written last, so that
+    its existence means that everything else is there.
+    """
+    plan, store = round_.plan, round_.store
+    if round_.done(stage, shard):
+        round_.progress.shard(stage, reused=True)
+        return Completed(name="Reused", message=f"{shard} is there already", data={"shard": shard, "reused": True})
+    model = plan.model_of(stage)
+    journal = Journal(store.workdir / "journal" / f"round={plan.round:03d}" / f"{stage}-{shard}.jsonl")
+    recorder = Recorder(round_.engines[model], journal, lambda: round_.progress.call(stage))
+    try:
+        tables = await work(recorder)
+    finally:
+        journal.close()
+    footer = plan.footer(stage) | {"model": recorder.model, "shard": shard}
+    calls = [asdict(recorder.used[key]) for key in sorted(recorder.used)]
+    store.write("generations", plan.round, f"{shard}.{stage}", calls, footer)
+    for table in sorted(tables, key=lambda name: name == TABLE_OF[stage]):
+        store.write(table, plan.round, shard, tables[table], footer)
+    journal.remove()
+    round_.progress.shard(stage, reused=False)
+    return {"shard": shard, "rows": len(tables[TABLE_OF[stage]]), "calls": len(calls)}

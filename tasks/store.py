@@ -1,0 +1,109 @@
+"""Where a run's tables live: Parquet files that appear whole or not at all, each with its writer's provenance.
+
+The root is a local folder or any URL that fsspec knows. What cannot live in an object store (journals, locks,
+training folders) goes to `workdir`, which for a local root is the run's own folder.
+"""
+
+import hashlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import DependencyError, UserError
+from schemas.tables import TABLES
+from tasks.processes import state_dir
+
+Row = dict[str, Any]
+
+
+class Store:
+    """The files of one run."""
+
+    def __init__(self, root: str, run: str, compression_level: int = 3):
+        try:
+            self.fs, base = fsspec.core.url_to_fs(root)
+        except (ValueError, ImportError) as error:
+            raise UserError(f"--root {root}: {error}") from None
+        self.root, self.run, self.compression_level = root, run, compression_level
+        self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+        self.base = f"{base.rstrip('/')}/{run}"
+
+    @property
+    def workdir(self) -> Path:
+        """A local folder of this run for what needs a real file system."""
+        if self.local:
+            return Path(self.base)
+        return state_dir() / "work" / hashlib.sha256(self.base.encode()).hexdigest()[:16]
+
+    def path(self, table: str, round_: int, name: str) -> str:
+        """The file of a shard, e.g. `answers/round=000/shard-00003.parquet`."""
+        return f"{self.base}/{table}/round={round_:03d}/{name}.parquet"
+
+    def write(self, table: str, round_: int, name: str, rows: Iterable[Mapping[str, Any]], footer: Row) -> None:
+        """Publish rows as one file. `footer` is JSON kept under the key `pop` in the file's metadata."""
+        schema = TABLES[table].schema.with_metadata({"pop": json.dumps(footer, sort_keys=True)})
+        data = pa.Table.from_pylist([{**row, "run": self.run} for row in rows], schema=schema)
+        buffer = io.BytesIO()
+        pq.write_table(data, buffer, compression="zstd", compression_level=self.compression_level)
+        self.publish(self.path(table, round_, name), buffer.getvalue())
+
+    def publish(self, path: str, content: bytes) -> None:
+        """Make `path` exist with `content`, at once and durably (object store: one put)."""
+        try:
+            if not self.local:
+                self.fs.pipe_file(path, content)
+                return
+            publish_local(Path(path), content)
+        except OSError as error:
+            raise DependencyError(f"cannot write {path}: {error.strerror or error}; free space or mend it, then run "
+                                  "the same command again") from error  # fmt: skip
+
+    def read(self, table: str, round_: int, name: str, columns: Sequence[str] | None = None) -> list[Row]:
+        """The rows of one shard."""
+        with self.fs.open(self.path(table, round_, name), "rb") as handle:
+            rows: list[Row] = pq.read_table(handle, columns=columns, partitioning=None).to_pylist()
+        return rows
+
+    def footer(self, table: str, round_: int, name: str) -> Row | None:
+        """The provenance in a shard's footer, or None where the file is missing or not whole."""
+        try:
+            with self.fs.open(self.path(table, round_, name), "rb") as handle:
+                metadata = pq.read_metadata(handle).metadata or {}
+        except (OSError, pa.ArrowInvalid):
+            return None
+        return dict(json.loads(metadata[b"pop"])) if b"pop" in metadata else None
+
+    def files(self, table: str, round_: int | None = None) -> list[str]:
+        """Names (without suffix) of a table's files in a round, or full paths over all rounds, sorted."""
+        if round_ is None:
+            return sorted(self.fs.glob(f"{self.base}/{table}/round=*/*.parquet"))
+        found = self.fs.glob(f"{self.base}/{table}/round={round_:03d}/*.parquet")
+        return sorted(path.rsplit("/", 1)[1].removesuffix(".parquet") for path in found)
+
+    def set_aside(self, table: str, round_: int, name: str) -> None:
+        """Take a file out of the tables without losing it: into `superseded/`, under a name of its own."""
+        target = f"{self.base}/superseded/{table}/round={round_:03d}/{name}.{uuid.uuid4().hex[:8]}.parquet"
+        self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        self.fs.mv(self.path(table, round_, name), target)
+
+
+def publish_local(path: Path, content: bytes) -> None:
+    """Write to a temporary name beside `path`, flush to the disk, rename. The name does not end in `.parquet`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

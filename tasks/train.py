@@ -1,0 +1,123 @@
+"""Train: one DPO round with OpenRLHF on the round's preference pairs, checked before anybody may use the model."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from prefect import task
+from prefect.states import Completed
+
+from schemas.errors import CheckFailed
+from schemas.ids import content_id
+from schemas.tables import TABLES
+from tasks.models import Resolved
+from tasks.plan import Plan
+from tasks.processes import stop_all
+from tasks.stage import TASK_OPTIONS, Round
+from tasks.store import publish_local
+from tasks.training.openrlhf import TrainedModel, TrainingJob, train
+
+Row = dict[str, Any]
+T = TypeVar("T")
+FILE = "shard-00000"
+METRICS_EVERY_SEC = 3.0
+
+
+def model_id(plan: Plan) -> str:
+    """Identity of the model that this round trains: settings, parent and data."""
+    return content_id("model", plan.fingerprints["train"])
+
+
+async def blocking(work: Callable[[], T]) -> T:
+    """Run blocking work in a thread; if the flow is cancelled, end the processes that it waits for."""
+    try:
+        return await asyncio.to_thread(work)
+    except BaseException:
+        stop_all()
+        raise
+
+
+@task(name="train", task_run_name="train with OpenRLHF", **TASK_OPTIONS)
+async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, python: Path, device: str) -> Any:
+    """preferences → training_steps, models. The model is registered only when it has passed its checks."""
+    plan, store = round_.plan, round_.store
+    if round_.done("train", FILE):
+        row = store.read("models", plan.round, FILE)[0]
+        if (Path(row["path"]) / "config.json").exists():
+            round_.progress.shard("train", reused=True)
+            return Completed(name="Reused", message="trained already", data=row)
+    rows = [row for name in shards for row in round_.read("preferences", name)]
+    refuse_too_few(plan, len(rows), round_)
+    folder = store.workdir / "training" / f"round={plan.round:03d}"
+    job = training_job(plan, rows, parent, folder, python, device)
+    steps = _Steps(round_)
+    trained = await blocking(lambda: train(job, steps.add))
+    steps.flush()
+    row = _model_row(plan, trained)
+    store.write("models", plan.round, FILE, [row], plan.footer("train") | {"model": plan.models["policy"]})
+    round_.progress.shard("train", reused=False)
+    return row
+
+
+def refuse_too_few(plan: Plan, pairs: int, round_: Round) -> None:
+    """Fewer pairs than a batch cannot train.
+
+    Raises:
+        CheckFailed: with the numbers; the funnel is printed by the flow.
+    """
+    config = plan.config.training
+    usable = pairs - int(pairs * config.eval_share)
+    if usable < config.batch_size:
+        raise CheckFailed(
+            f"{pairs} preference pairs ({usable} to train on) are fewer than a batch of {config.batch_size}: more "
+            "documents (corpus.documents), more answers (sampling.answers), or a smaller training.batch_size; what "
+            f"fell out and why: pop sql --run {plan.run} \"select * from rejections\""
+        )
+
+
+def training_job(plan: Plan, rows: list[Row], parent: Resolved, folder: Path, python: Path, device: str) -> TrainingJob:
+    """Write the preferences as one file and put the job together."""
+    schema = TABLES["preferences"].schema
+    data = pa.Table.from_pylist([{**row, "run": plan.run} for row in sorted(rows, key=lambda r: r["pair_id"])], schema)
+    sink = pa.BufferOutputStream()
+    pq.write_table(data, sink)
+    preferences = folder / "preferences.parquet"
+    publish_local(preferences, sink.getvalue().to_pybytes())
+    assert parent.path is not None
+    settings = plan.config.training.model_dump(exclude={"enabled"})
+    return TrainingJob(
+        python=python, model=parent.path, preferences=preferences, workdir=folder, device=device, **settings
+    )
+
+
+class _Steps:
+    """`training_steps` while it grows: written again, whole, at most every few seconds."""
+
+    def __init__(self, round_: Round):
+        self._round, self._rows, self._written = round_, dict[int, Row](), 0.0
+
+    def add(self, row: Row) -> None:
+        """One optimizer step."""
+        self._rows[row["step"]] = row | {"model_id": model_id(self._round.plan)}
+        self._round.progress.call("train")
+        if time.monotonic() - self._written > METRICS_EVERY_SEC:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is."""
+        plan, rows = self._round.plan, [self._rows[step] for step in sorted(self._rows)]
+        self._round.store.write("training_steps", plan.round, FILE, rows, plan.footer("train"))
+        self._written = time.monotonic()
+
+
+def _model_row(plan: Plan, trained: TrainedModel) -> Row:
+    return {
+        "model_id": model_id(plan), "parent_model_id": plan.models["policy"], "path": str(trained.path),
+        "weights_sha256": trained.weights_sha256, "parameters": trained.parameters, "pairs": trained.pairs,
+        "pairs_too_long": trained.pairs_too_long, "example": trained.example, "sample_answer": trained.answer,
+        "status": "candidate", "reason": None,
+    }  # fmt: skip

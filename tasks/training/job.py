@@ -1,0 +1,230 @@
+"""What one training is: its inputs and settings, its identity, its folder, and what comes out of it."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+
+from schemas.errors import UserError
+
+VERSION = 1  # of what a job's hash covers; a new one makes every training anew
+NOT_IDENTITY = {"python", "model", "preferences", "workdir", "save_steps", "timeout_sec", "check_prompt"}
+
+MODEL_SUFFIXES = {".safetensors", ".bin", ".json", ".jinja"}
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One DPO training. The defaults are the paper's (section 4 of arXiv 2604.20051)."""
+
+    python: Path  # of the runtime environment
+    model: Path  # the parent's folder: policy at the start, and reference model
+    preferences: Path  # Parquet: pair_id, prompt, chosen, rejected
+    workdir: Path  # this training's own: checkpoints, logs, metrics, and in the end model/
+    device: Literal["cpu", "cuda"] = "cpu"
+    beta: float = 0.01
+    learning_rate: float = 1e-6
+    lr_scheduler: str = "cosine_with_min_lr"
+    min_lr_ratio: float = 0.0
+    warmup_ratio: float = 0.1
+    epochs: int = 1
+    batch_size: int = 16  # pairs an optimizer step, over all devices
+    micro_batch_size: int = 1  # pairs a forward pass, on one device
+    max_tokens: int = 6144  # of a whole conversation
+    zero_stage: int = 2
+    adam_offload: bool = False
+    ref_offload: bool = False
+    gradient_checkpointing: bool = False
+    max_grad_norm: float = 1.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.95
+    adam_eps: float = 1e-8
+    weight_decay: float = 0.0
+    nll_loss_coef: float = 0.0
+    label_smoothing: float = 0.0
+    ipo: bool = False
+    lora_rank: int = 0  # 0: all weights are trained
+    lora_alpha: int = 16
+    seed: int = 42
+    eval_share: float = 0.04
+    save_steps: int = -1  # optimizer steps between checkpoints; -1: none
+    attn_implementation: str | None = None  # None: what the device has
+    packing: bool = False  # needs flash-attn
+    timeout_sec: float | None = None
+    check_prompt: str = "What helps a person to sleep well?"
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.micro_batch_size:
+            raise UserError(
+                f"training.batch_size ({self.batch_size}) must be a multiple of training.micro_batch_size "
+                f"({self.micro_batch_size})"
+            )
+        if self.device == "cpu" and self.packing:
+            raise UserError("training.packing needs flash-attn, so a GPU: set training.packing = false")
+
+    @property
+    def attention(self) -> str:
+        """The attention implementation asked for, or the device's usual one."""
+        return self.attn_implementation or ("flash_attention_2" if self.device == "cuda" else "sdpa")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What prepare.py made of the pairs."""
+
+    kept: int  # rows to train on
+    evaluation: int  # rows held out
+    too_long: list[dict[str, Any]]  # pair_id and tokens of what is left out
+    longest_tokens: int  # of all pairs, those left out included
+    template_ok: bool
+    end_of_turn: str  # the token that ends an answer in the text trained on
+
+    def steps(self, job: TrainingJob) -> int:
+        """Optimizer steps that the kept rows are good for."""
+        return self.kept // job.batch_size * job.epochs
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that passed its check."""
+
+    path: Path
+    weights_sha256: str
+    parameters: int
+    answer: str
+    prepared: Prepared
+    example: Path  # one training example as the trainer read it
+    evaluation: dict[str, Any] | None  # step, loss and accuracy on the held-out pairs, where there are any
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """The names inside a training's folder."""
+
+    root: Path
+
+    @property
+    def job(self) -> Path:
+        """Whose folder this is: the job's hash and settings."""
+        return self.root / "job.json"
+
+    @property
+    def data(self) -> Path:
+        """prepare.py's output."""
+        return self.root / "data"
+
+    @property
+    def checkpoints(self) -> Path:
+        """DeepSpeed's, of this job alone: with a shared path two trainings resume each other."""
+        return self.root / "checkpoints"
+
+    @property
+    def events(self) -> Path:
+        """Tensorboard's event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line an optimizer step."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def saving(self) -> Path:
+        """OpenRLHF's output while it may be half there."""
+        return self.root / "saved.tmp"
+
+    @property
+    def saved(self) -> Path:
+        """OpenRLHF's output, whole."""
+        return self.root / "saved"
+
+    @property
+    def finished(self) -> Path:
+        """The model before it is checked."""
+        return self.root / "model.tmp"
+
+    @property
+    def model(self) -> Path:
+        """The model; it is there only after its check passed."""
+        return self.root / "model"
+
+    @property
+    def verdict(self) -> Path:
+        """check.py's output."""
+        return self.root / "verdict.json"
+
+    @property
+    def evaluations(self) -> Path:
+        """Loss and accuracy on the held-out pairs, one JSON line an epoch."""
+        return self.root / "metrics_eval.jsonl"
+
+    @property
+    def cache(self) -> Path:
+        """The datasets library's, which would otherwise keep every training's pairs in the user's home."""
+        return self.root / "cache"
+
+    def log(self, name: str) -> Path:
+        """The log of one of the subprocesses."""
+        return self.root / "logs" / f"{name}.log"
+
+    def base(self, job: TrainingJob) -> Path:
+        """The folder to train from: the parent, or prepare.py's view of it with another end of sequence."""
+        view = self.data / "base"
+        return (view if view.exists() else job.model).resolve()
+
+    def clear(self) -> None:
+        """Remove everything that belongs to one job, except a model."""
+        for folder in (self.data, self.checkpoints, self.events, self.saving, self.saved, self.finished, self.cache):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.metrics, self.evaluations, self.verdict):
+            file.unlink(missing_ok=True)
+
+
+def job_hash(job: TrainingJob) -> str:
+    """A hash of everything that determines the trained model: settings, pairs, parent's weights.
+
+    Where things lie is not part of it, nor how often a checkpoint is saved.
+    """
+    settings = {name: value for name, value in asdict(job).items() if name not in NOT_IDENTITY}
+    pairs = pq.read_table(job.preferences, columns=["pair_id", "prompt", "chosen", "rejected"]).to_pylist()
+    total = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
+    for pair in sorted(pairs, key=lambda pair: str(pair["pair_id"])):
+        total.update(json.dumps(pair, sort_keys=True).encode())
+    for path in sorted(path for path in job.model.iterdir() if path.suffix in MODEL_SUFFIXES):
+        with path.open("rb") as handle:
+            total.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
+    return total.hexdigest()
+
+
+def claim(job: TrainingJob) -> Workdir:
+    """The job's folder, free of another job's work: neither its checkpoints nor its model may be taken for ours."""
+    paths, identity = Workdir(job.workdir), job_hash(job)
+    paths.root.mkdir(parents=True, exist_ok=True)
+    before = read_json(paths.job).get("hash")
+    if before == identity:
+        return paths
+    if paths.model.exists():  # it may have been promoted and be in use: keep it, under another name
+        paths.model.replace(paths.root / f"model.{str(before)[:8]}")
+    paths.clear()
+    write_json(paths.job, {"hash": identity, "job": asdict(job)})
+    return paths
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty where there is none, or a torn one."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """A whole file or none."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=1, default=str))
+    temporary.replace(path)

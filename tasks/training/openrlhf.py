@@ -1,0 +1,216 @@
+"""One DPO training from pairs to a checked model, as the controller sees it: prepare, train, finish, check, publish.
+
+Everything heavy runs in the runtime environment as a guarded subprocess and answers through files in the job's folder.
+The same job asked for again continues where it stopped, and a finished one returns at once.
+"""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from schemas.errors import CheckFailed, DependencyError, UserError
+from tasks.processes import Guarded, tail
+from tasks.training.arguments import dpo_arguments, refuse_too_few
+from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, read_json
+
+__all__ = ["Prepared", "TrainedModel", "TrainingJob", "dpo_arguments", "train"]
+
+OnStep = Callable[[dict[str, Any]], None]
+SCRIPTS = Path(__file__).resolve().parent
+SCRIPT_TIMEOUT_SEC = 3600.0  # prepare, finish and check; minutes for a 7B model
+
+
+def train(job: TrainingJob, on_step: OnStep) -> TrainedModel:
+    """Train `job` and return the checked model.
+
+    Args:
+        job: what to train, on what, and where.
+        on_step: called once with each optimizer step's metrics row, in order, from the first step on (also with the
+            rows of an earlier attempt that this one continues): step, loss, accuracy, chosen_reward, rejected_reward,
+            margin, learning_rate, grad_norm, seconds; null where a number is not finite.
+
+    Raises:
+        UserError: the model has no chat template, or the pairs do not fit it.
+        CheckFailed: too few pairs, or the trained model is not fit for use.
+        DependencyError: no runtime environment, or the trainer died; the text ends with its last lines.
+    """
+    _require(job)
+    paths = claim(job)
+    follow = _follower(paths.metrics, on_step)
+    if not paths.model.exists():
+        prepared = _prepare(job, paths)
+        refuse_too_few(job, prepared)
+        if not paths.saved.exists():
+            _launch(job, prepared, paths, follow)
+        _finish_and_check(job, paths)
+        _publish(paths)
+    follow()
+    return _result(paths)
+
+
+def usable_cores() -> int:
+    """Physical cores that this process may use: a second thread on a core slows the training down."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+
+
+def _require(job: TrainingJob) -> None:
+    if not job.python.exists():
+        raise DependencyError(f"no runtime environment ({job.python} is missing): run `pop setup`")
+    if not (job.model / "config.json").exists():
+        raise UserError(f"{job.model} is no model folder (it has no config.json)")
+
+
+def _environment(job: TrainingJob, paths: Workdir) -> dict[str, str]:
+    offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"), "1")
+    env = {
+        **offline,
+        "HF_DATASETS_CACHE": str(paths.cache),
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": "",  # the controller's packages are not the runtime's
+        "OMP_NUM_THREADS": str(usable_cores()),
+    }
+    if job.device == "cpu":
+        env["CUDA_VISIBLE_DEVICES"] = ""
+        # Waiting threads sleep. Spinning, they take the core that they wait for as soon as anything else runs: 4 times
+        # slower with one busy neighbour on 2 cores, against 5 % gained on a quiet machine.
+        env["OMP_WAIT_POLICY"] = "passive"
+    return env
+
+
+def _run(job: TrainingJob, paths: Workdir, name: str, *arguments: str | Path) -> int:
+    """Run one of the scripts in the runtime environment; its exit code."""
+    paths.log(name).unlink(missing_ok=True)
+    command = [str(job.python), str(SCRIPTS / f"{name}.py"), *map(str, arguments)]
+    return Guarded(f"{name} of a training", command, _environment(job, paths), paths.log(name)).wait(SCRIPT_TIMEOUT_SEC)
+
+
+def _prepare(job: TrainingJob, paths: Workdir) -> Prepared:
+    done = paths.data / "prepared.json"
+    if not done.exists():
+        shutil.rmtree(paths.data, ignore_errors=True)
+        limits = ("--max-tokens", str(job.max_tokens), "--eval-share", str(job.eval_share))
+        code = _run(job, paths, "prepare", job.model.resolve(), job.preferences, paths.data, *limits)
+        if code == 2:
+            raise UserError(tail(paths.log("prepare"), 1))
+        if code or not done.exists():
+            raise DependencyError(f"preparing the pairs failed (exit {code}):\n{tail(paths.log('prepare'))}")
+    return Prepared(**read_json(done))
+
+
+def _launch(job: TrainingJob, prepared: Prepared, paths: Workdir, follow: Callable[[], None]) -> None:
+    """Run the trainer to its end; what it saved is then in `paths.saved`."""
+    resume = _keep_last_checkpoint(paths.checkpoints)
+    if not resume:  # from the first step on: an earlier attempt's rows would be written twice
+        shutil.rmtree(paths.events, ignore_errors=True)
+        paths.metrics.unlink(missing_ok=True)
+    shutil.rmtree(paths.saving, ignore_errors=True)
+    arguments = ["--pop-metrics", str(paths.metrics), *dpo_arguments(job, prepared, paths, resume)]
+    command = [*_launcher(job), str(SCRIPTS / "launch.py"), *arguments]
+    guarded = Guarded("the trainer", command, _environment(job, paths), paths.log("train"))
+    code = guarded.wait(job.timeout_sec, tick=follow)
+    if code:
+        raise DependencyError(f"the trainer failed (exit {code}); its last lines:\n{guarded.tail()}")
+    paths.saving.replace(paths.saved)
+
+
+def _launcher(job: TrainingJob) -> list[str]:
+    """What starts launch.py: Python itself, or DeepSpeed's launcher (one process a GPU), as upstream documents it."""
+    if job.device == "cpu":
+        return [str(job.python)]
+    return [str(job.python), "-m", "deepspeed.launcher.runner", "--master_port", str(_free_port())]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _keep_last_checkpoint(checkpoints: Path) -> bool:
+    """Whether there is a checkpoint to resume from; every other one, perhaps torn by a kill, is removed.
+
+    DeepSpeed names the last whole one in the file `latest`. OpenRLHF deletes by age and would count a torn one.
+    """
+    latest = checkpoints / "latest"
+    tag = latest.read_text().strip() if latest.exists() else ""
+    if not tag or not (checkpoints / tag).is_dir():
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return False
+    for other in checkpoints.iterdir():
+        if other.is_dir() and other.name != tag:
+            shutil.rmtree(other)
+    return True
+
+
+def _finish_and_check(job: TrainingJob, paths: Workdir) -> None:
+    """Make the servable model in `paths.finished`; raises CheckFailed with the problems, one a line."""
+    problems = []
+    if code := _run(job, paths, "finish", job.model.resolve(), paths.saved, paths.finished):
+        problems = [f"what OpenRLHF saved is no whole model (exit {code}): {tail(paths.log('finish'), 1)}"]
+    else:
+        paths.verdict.unlink(missing_ok=True)
+        code = _run(job, paths, "check", job.model.resolve(), paths.finished, job.check_prompt, paths.verdict)
+        verdict = read_json(paths.verdict)
+        if not verdict:
+            raise DependencyError(f"the check of the model died (exit {code}):\n{tail(paths.log('check'))}")
+        problems = verdict["problems"]
+    if problems:
+        shutil.rmtree(paths.saved)  # a retry trains on from the last checkpoint instead of judging this again
+        shutil.rmtree(paths.finished, ignore_errors=True)
+        raise CheckFailed("the trained model is not fit for use:\n" + "\n".join(problems))
+
+
+def _publish(paths: Workdir) -> None:
+    """Let `model/` appear, whole; then remove what only a retry would have needed."""
+    shutil.copyfile(paths.data / "example.txt", paths.finished / "training_example.txt")
+    paths.finished.replace(paths.model)
+    for folder in (paths.saved, paths.checkpoints, paths.cache):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _result(paths: Workdir) -> TrainedModel:
+    verdict, evaluations = read_json(paths.verdict), read_rows(paths.evaluations)
+    return TrainedModel(
+        path=paths.model,
+        weights_sha256=verdict["weights_sha256"],
+        parameters=verdict["parameters"],
+        answer=verdict["answer"],
+        prepared=Prepared(**read_json(paths.data / "prepared.json")),
+        example=paths.model / "training_example.txt",
+        evaluation=evaluations[-1] if evaluations else None,
+    )
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file; a last line that is still being written is left for later."""
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _follower(metrics: Path, on_step: OnStep) -> Callable[[], None]:
+    """A function that hands on the rows that are new since its last call."""
+    seen: set[int] = set()
+    size = -1
+
+    def follow() -> None:
+        nonlocal size
+        now = metrics.stat().st_size if metrics.exists() else 0
+        if now == size:
+            return
+        size = now
+        for row in read_rows(metrics):
+            if row["step"] not in seen:
+                seen.add(row["step"])
+                on_step(row)
+
+    return follow
