@@ -27,6 +27,7 @@ $(STAMP): pyproject.toml requirements/controller.txt
 	@echo "making $(VENV), the controller's environment (about a minute) ..." >&2
 	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --no-input \
 	  -c requirements/controller.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
 env: $(STAMP)

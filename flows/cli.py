@@ -1,8 +1,6 @@
 """The command line: one verb a job. Progress goes to stderr, results to stdout; errors are one line that names the mend."""
 
-import asyncio
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -52,9 +50,11 @@ def round_(
     settings.apply(quiet=True)
     from flows.outcome import print_outcome
     from flows.round import round_flow
+    from flows.running import leave, run_flow
 
-    outcome = asyncio.run(interruptible(round_flow(checked, run=name, root=_absolute(root))))
+    outcome = run_flow(lambda: round_flow(checked, run=name, root=_absolute(root)), lambda text: err.print(text))
     print_outcome(outcome, out)
+    leave(0)
 
 
 @app.command(epilog="Example: pop status --run demo")
@@ -112,25 +112,6 @@ def _store(root: str, run: str | None) -> Any:
     return Store(root, run)
 
 
-async def interruptible(work: Any) -> Any:
-    """Run a flow so that SIGTERM cancels it in good order, as Ctrl-C does."""
-    main_task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    terminated = []
-
-    def on_term() -> None:
-        terminated.append(True)
-        main_task.cancel()
-
-    loop.add_signal_handler(signal.SIGTERM, on_term)
-    try:
-        return await main_task
-    except asyncio.CancelledError:
-        if terminated:
-            raise SystemExit(143) from None
-        raise
-
-
 def main() -> None:
     """Entry point: turns expected errors into one line and an exit code."""
     try:
@@ -152,8 +133,12 @@ def _end(message: object, code: int) -> None:
     from tasks.processes import stop_all
 
     stop_all()
-    err.print(f"[bold red]pop:[/bold red] ", end="")
+    err.print("[bold red]pop:[/bold red] ", end="")
     err.print(str(message), markup=False, soft_wrap=True)
+    if "flows.running" in sys.modules:
+        from flows.running import leave
+
+        leave(code)
     sys.exit(code)
 
 

@@ -68,7 +68,7 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
         _tell_corpus(display, config, shards.documents, shards.counts)
         for stage in SHARD_STAGES:
             display.expect(stage, len(shards.names))
-        async with engines.started(not all(round_.done("pair", shard) for shard in shards.names)):
+        async with engines.started(_needs_models(round_, shards.names)):
             await asyncio.gather(*(_through(round_, shard, bars, len(shards.names)) for shard in shards.names))
 
         await round_artifacts(store, number)
@@ -79,6 +79,10 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
             await bars.move("train", 1, 1)
         _write_round(store, plan, finished=True)
     return {"run": run, "round": number, "root": root, "model": model, "not_trained": why_not}
+
+
+def _needs_models(round_: Round, shards: tuple[str, ...]) -> bool:
+    return not all(round_.done(stage, shard) for stage in ROLE_OF for shard in shards)
 
 
 async def _through(round_: Round, shard: str, bars: StageProgress, total: int) -> None:
@@ -159,9 +163,9 @@ class Engines(Mapping[str, Client]):
             return serve("the fake engine", fake_command(port, config.max_model_len), {}, port, log, config, self._display.say)
         assert model.path is not None
         machine = this_machine(runtime_device())
-        command = vllm_command(runtime_python(), model.path, model.revision, port, config, machine)
+        command = vllm_command(runtime_python(), model.path, port, config, machine)
         title = f"vLLM with {Path(model.path).name} on {machine.device}"
-        return serve(title, command, vllm_environment(machine, model.path), port, log, config, self._display.say)
+        return serve(title, command, vllm_environment(machine), port, log, config, self._display.say)
 
 
 async def _check_room(client: Client, config: Config, name: str) -> None:

@@ -4,6 +4,7 @@ Defaults are the paper's (arXiv 2604.20051) where it has one. Names carry their 
 """
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,7 +16,7 @@ RoleName = Literal["propose", "answer", "rubric", "judge"]
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CorpusConfig(Section):
@@ -75,6 +76,11 @@ class ModelConfig(Section):
             raise ValueError("a model needs a path (to be served here) or base_urls (of servers that run it)")
         if self.base_urls and self.served_name is None:
             raise ValueError("base_urls need served_name: the model's name at those servers")
+        if any(urlsplit(url).scheme not in ("http", "https") for url in self.base_urls):
+            raise ValueError("base_urls begin with http:// or https://")
+        # they stand in `generations`, and no key may
+        if any("@" in urlsplit(url).netloc or urlsplit(url).query for url in self.base_urls):
+            raise ValueError("base_urls must not hold a key or password: name its variable in api_key_env")
         return self
 
 

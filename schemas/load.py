@@ -40,10 +40,14 @@ def check(data: dict[str, Any]) -> Config:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise UserError(_unknown_key(first["loc"])) from None
+            raise UserError(_one_line(_unknown_key(first["loc"]))) from None
         message = first["msg"].removeprefix("Value error, ")
         got = "" if isinstance(first["input"], dict | BaseModel) else f" (got {first['input']!r})"
-        raise UserError(f"config: {where + ': ' if where else ''}{message}{got}") from None
+        raise UserError(_one_line(f"config: {where + ': ' if where else ''}{message}{got}")) from None
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())  # a quoted TOML key may hold a line end
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -53,9 +57,11 @@ def _read(name: str) -> dict[str, Any]:
             raise UserError(f"no preset is called {name!r}{did_you_mean(name, presets())}; presets: {_listed()}")
         path = PRESETS / f"{name}.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"no such config file: {name}; presets: {_listed()}") from None
+    except OSError as error:
+        raise UserError(f"cannot read the config file {name}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{name} is not valid TOML: {error}") from None
 

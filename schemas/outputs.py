@@ -28,7 +28,14 @@ class Criterion(Output):
     name: Annotated[str, Field(min_length=1, max_length=80)]
     gold: Annotated[str, Field(max_length=600)] | None = None
     description: Annotated[str, Field(min_length=1, max_length=900)]
-    weight: Annotated[float, Field(gt=0, le=100)]
+    weight: Annotated[float, Field(gt=0, le=100, strict=True)]
+
+    @field_validator("name")
+    @classmethod
+    def _one_line(cls, name: str) -> str:
+        if not (line := " ".join(name.split())):
+            raise ValueError("the name is empty")
+        return line
 
     @field_validator("gold")
     @classmethod

@@ -66,18 +66,17 @@ async def _rollout(plan: Plan, problem: Row, messages: tuple[Message, ...], roll
 
 def judgeable(generation: Generation, cut_answers: str) -> tuple[str | None, str, str | None]:
     """`final`, status and reason of an answer: what is cut, empty or a refusal is not judged."""
-    failure = generation.failure
-    if failure and failure[0] == "truncated" and cut_answers == "sentence":
-        if final := full_sentences(final_answer(generation.text)):
-            return final, "ok", f"{failure[1]}; `final` ends with the last full sentence"
-    if failure:
-        return None, *failure
-    final = final_answer(generation.text)
+    final, failure, note = final_answer(generation.text), generation.failure, None
+    if failure and failure[0] == "truncated" and cut_answers == "sentence" and (kept := full_sentences(final)):
+        note = f"{failure[1]}; `final` ends with the last full sentence"
+        final, failure = kept, None
+    if failure is not None:
+        return None, failure[0], failure[1]
     if not final:
         return None, "empty", "nothing is left after the thoughts"
     if refuses(final):
         return final, "refused", "the model declined to answer"
-    return final, "ok", None
+    return final, "ok", note
 
 
 @task(name="answer", task_run_name="answer {shard}", **TASK_OPTIONS)

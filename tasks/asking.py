@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
 
 from schemas.outputs import Output, bounded_schema
 from tasks.engine.protocol import Engine, Generation, Message, Request
 from tasks.parse import Malformed, parse
 from tasks.plan import ROLE_OF, Plan
-from tasks.text import full_sentences
+from tasks.text import final_answer, full_sentences
 
 T = TypeVar("T")
-O = TypeVar("O", bound=Output)
+OutputT = TypeVar("OutputT", bound=Output)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Asker:
         return await self._ask(subject_id, field, prompt, read, None, stop, max_tokens)
 
     async def output(
-        self, subject_id: str, field: str, prompt: str, model: type[O], read: Callable[[O], T],
+        self, subject_id: str, field: str, prompt: str, model: type[OutputT], read: Callable[[OutputT], T],
         items: int | None = None, names: list[str] | None = None,
     ) -> Asked[T]:  # fmt: skip
         """Ask for a structured output."""
@@ -62,27 +64,23 @@ class Asker:
         )  # fmt: skip
 
     async def _ask(
-        self, subject_id: str, field: str, prompt: str, read: Callable[[str], T], output: tuple[str, dict] | None,
-        stop: tuple[str, ...] = (), max_tokens: int | None = None,
+        self, subject_id: str, field: str, prompt: str, read: Callable[[str], T],
+        output: tuple[str, dict[str, Any]] | None, stop: tuple[str, ...] = (), max_tokens: int | None = None,
     ) -> Asked[T]:  # fmt: skip
         sampling = getattr(self.plan.config.sampling, ROLE_OF[self.stage])
-        sampling = sampling.model_copy(
-            update={"stop": stop or sampling.stop, "max_tokens": min(max_tokens or sampling.max_tokens, sampling.max_tokens)}
-        )
+        most = min(max_tokens or sampling.max_tokens, sampling.max_tokens)
+        sampling = sampling.model_copy(update={"stop": stop or sampling.stop, "max_tokens": most})
         messages: tuple[Message, ...] = ({"role": "user", "content": prompt},)
         last: Asked[T] = Asked(None, None, "malformed", "not asked")
         # the same greedy request would only give the same text again
         tries = self.plan.config.task.max_attempts if sampling.temperature > 0 else 1
         for attempt in range(tries):
-            request = Request(
-                ROLE_OF[self.stage], subject_id, field, messages, sampling, attempt, self.plan.config.sampling.seed, output
-            )  # fmt: skip
+            salt = self.plan.config.sampling.seed
+            request = Request(ROLE_OF[self.stage], subject_id, field, messages, sampling, attempt, salt, output)
             generation = await self.engine.chat(request)
-            text, failure, note = generation.text, generation.failure, None
-            if failure and failure[0] == "truncated" and output is None and (kept := full_sentences(text)):
-                text, failure, note = kept, None, f"{failure[1]}; used up to the last full sentence"
-            if failure:
-                last = Asked(None, generation, *failure)
+            text, failure, note = (generation.text, generation.failure, None) if output else _plain(generation)
+            if failure is not None:
+                last = Asked(None, generation, failure[0], failure[1])
                 if failure[0] in ("too_long", "rejected"):
                     break
                 continue
@@ -92,12 +90,15 @@ class Asker:
                 last = Asked(None, generation, bad.status, bad.reason)
             except Malformed as malformed:
                 last = Asked(None, generation, "malformed", str(malformed))
+            except ValidationError as error:  # of a model that a stage made out of plain text
+                last = Asked(None, generation, "malformed", error.errors()[0]["msg"])
         return last
 
     async def fitting(self, render: Callable[[int], str], words: int) -> tuple[str, int]:
         """The prompt `render(n)` with the most words `n` (of at most `words`) that fits the context.
 
-        `render(n)` must shrink with n. Halving steps and then the exact count keep the number of counts small.
+        `render(n)` must shrink with n. Steps in proportion to what is too much keep the number of counts small, and
+        may stop a few words short of what would just fit.
         """
         max_tokens = getattr(self.plan.config.sampling, ROLE_OF[self.stage]).max_tokens
         while True:
@@ -108,3 +109,13 @@ class Asker:
             room = budget.limit - max_tokens
             used = budget.tokens - max_tokens
             words = max(1, min(words - 1, int(words * 0.95 * max(room, 1) / max(used, 1))))
+
+
+def _plain(generation: Generation) -> tuple[str, tuple[str, str] | None, str | None]:
+    """Text to read, failure and note of a plain-text completion: without thoughts, and if cut, its full sentences."""
+    text, failure = final_answer(generation.text), generation.failure
+    if failure is None:
+        return text, None if text else ("empty", "nothing is left after the thoughts"), None
+    if failure[0] == "truncated" and (kept := full_sentences(text)):
+        return kept, None, f"{failure[1]}; used up to the last full sentence"
+    return "", failure, None

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-GRACE_SEC = 8.0
+GRACE_SEC = 6.0
 
 
 def _others(group: int) -> list[int]:

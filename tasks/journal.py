@@ -1,10 +1,12 @@
 """Every finished generation is on disk as it arrives: a kill costs at most the requests in flight."""
 
 import json
+import os
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO
 
+from schemas.errors import DependencyError
 from tasks.engine.protocol import Generation
 
 _FIELDS = {field.name for field in fields(Generation)}
@@ -26,15 +28,30 @@ class Journal:
         return self._done.get(generation_id)
 
     def add(self, generation: Generation) -> None:
-        """Append, handing the line to the operating system before it returns."""
-        if self._handle is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = self.path.open("ab", buffering=0)
-            if self._handle.tell() and not self.path.read_bytes().endswith(b"\n"):
-                self._handle.write(b"\n")  # a torn last line must not swallow this one
-        line = json.dumps(asdict(generation), ensure_ascii=True)
-        self._handle.write(line.encode() + b"\n")
+        """Append, handing the line to the operating system before it returns.
+
+        Raises:
+            DependencyError: the disk is full or not to be written.
+        """
+        line = json.dumps(asdict(generation), ensure_ascii=True).encode() + b"\n"
+        try:
+            if self._handle is None:
+                self._handle = self._opened()
+            self._handle.write(line)
+            self._handle.flush()
+        except OSError as error:
+            raise DependencyError(f"cannot write {self.path}: {error.strerror}; free space or mend it, then run "
+                                  "the same command again") from error  # fmt: skip
         self._done[generation.generation_id] = generation
+
+    def _opened(self) -> IO[bytes]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle = self.path.open("a+b")
+        if handle.tell():
+            handle.seek(-1, os.SEEK_END)
+            if handle.read(1) != b"\n":
+                handle.write(b"\n")  # a torn last line must not swallow the next one
+        return handle
 
     def close(self) -> None:
         """Let go of the file; what is in it stays for a resume."""
@@ -56,8 +73,8 @@ def _load(path: Path) -> dict[str, Generation]:
         for line in handle:
             try:
                 data = json.loads(line)
-                if isinstance(data, dict) and _FIELDS == data.keys():
-                    found[data["generation_id"]] = Generation(**data)
-            except (ValueError, UnicodeDecodeError):
+            except ValueError:
                 continue  # torn by a kill: owed again
+            if isinstance(data, dict) and data.keys() >= _FIELDS:
+                found[data["generation_id"]] = Generation(**{name: data[name] for name in _FIELDS})
     return found

@@ -22,16 +22,21 @@ def run_lock(store: Store) -> Iterator[None]:
         DependencyError: the root cannot be written.
     """
     folder = store.workdir
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        with lock:
-            (folder / ".holder.json").write_text(json.dumps(_holder()))
-            yield
+        lock.acquire()
+        (folder / ".holder.json").write_text(json.dumps(_holder()))
     except Timeout:
-        raise UserError(f"the run {store.run} is in use by {_who(store)}; wait for it, or choose another --run") from None
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        who = _who(store)
+        raise UserError(f"the run {store.run} is in use by {who}; wait for it, or choose another --run") from None
+    except OSError as error:
+        lock.release()
         raise DependencyError(f"cannot write in {folder}: {error.strerror}; choose another --root") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _holder() -> dict[str, str | int]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.config import Config, ModelConfig
-from schemas.errors import UserError
+from schemas.errors import DependencyError, UserError
 from schemas.ids import content_id
 from tasks.processes import state_dir
+from tasks.store import publish_local
 
 BUILT_IN = "smollm2-135m-instruct"
 Say = Callable[[str], None]
@@ -17,11 +18,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Resolved:
-    """A model ready to be served: `identity` names its weights, `path` is a folder or a name on the hub."""
+    """A model ready to be served: `identity` names its weights, `path` is its folder."""
 
     identity: str
     path: str | None
-    revision: str | None = None
 
 
 def resolve(name: str, config: Config, say: Say) -> Resolved:
@@ -33,9 +33,8 @@ def resolve(name: str, config: Config, say: Say) -> Resolved:
     model = config.models[name]
     if config.engine.kind == "fake":
         return Resolved(f"fake:{name}", None)
-    if model.base_urls:
+    if model.path is None:
         return Resolved(f"served:{model.served_name}", None)
-    assert model.path is not None
     if model.path == BUILT_IN:
         from tasks.runtime.default_model import default_model
 
@@ -54,10 +53,30 @@ def _folder_or_hub(name: str, model: ModelConfig) -> Resolved:
             )
         return Resolved(f"weights:{weights_hash(folder)[:24]}", str(folder.resolve()))
     if model.path.startswith((".", "/", "~")) or model.path.count("/") != 1:
-        raise UserError(
-            f"models.{name}.path: there is no folder {model.path}; give a folder, {BUILT_IN!r}, or owner/name on the hub"
+        known = f"a folder, {BUILT_IN!r}, or owner/name on the hub"
+        raise UserError(f"models.{name}.path: there is no folder {model.path}; give {known}")
+    return _from_hub(name, model)
+
+
+def _from_hub(name: str, model: ModelConfig) -> Resolved:
+    """Fetch a model into the hub's own cache, once; after that it is a folder like any other."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    assert model.path is not None
+    try:
+        folder = snapshot_download(
+            model.path, revision=model.revision, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
         )
-    return Resolved(f"hub:{model.path}@{model.revision or 'main'}", model.path, model.revision)
+    except (RepositoryNotFoundError, GatedRepoError, RevisionNotFoundError) as error:
+        raise UserError(f"models.{name}.path: the hub has no {model.path} for you: {str(error).splitlines()[0]}") from None
+    except (HfHubHTTPError, OSError) as error:
+        raise DependencyError(
+            f"models.{name}.path: {model.path} cannot be fetched from the hub ({type(error).__name__}); look at the "
+            "network, or give a local folder"
+        ) from None
+    # the snapshot's folder is named by its commit
+    return Resolved(f"hub:{model.path}@{Path(folder).name}", folder)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -77,6 +96,5 @@ def weights_hash(folder: Path) -> str:
         with path.open("rb") as handle:
             while block := handle.read(1 << 22):
                 digest.update(block)
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    memory.write_text(json.dumps({"sha256": digest.hexdigest()}))
+    publish_local(memory, json.dumps({"sha256": digest.hexdigest()}).encode())
     return digest.hexdigest()

@@ -28,6 +28,10 @@ class Rated:
     score: float
 
 
+Outcome = tuple[tuple[Rated, Rated] | None, str, str | None]
+LEAST_MARGIN = 1e-12  # what floating point may make of equal scores
+
+
 def pair(plan: Plan, problems: list[Row], answers: list[Row], rubrics: list[Row], ratings: list[Row]) -> list[Row]:
     """One row for each problem that is ok: the pair, or why there is none."""
     scores = {row["answer_id"]: row["score"] for row in ratings if row["status"] == "ok" and row["score"] is not None}
@@ -45,30 +49,32 @@ def pair(plan: Plan, problems: list[Row], answers: list[Row], rubrics: list[Row]
 
 def _row(plan: Plan, problem_id: str, rated: list[Rated], rubric_status: str | None) -> Row:
     if rubric_status != "ok":
-        chosen, status, reason = None, "no_rubric", f"the rubric is {rubric_status or 'missing'}"
+        outcome: Outcome = None, "no_rubric", f"the rubric is {rubric_status or 'missing'}"
     else:
-        chosen, status, reason = choose(rated, plan.config.pairing)
+        outcome = choose(rated, plan.config.pairing)
+    chosen, status, reason = outcome
     best, worst = chosen or (None, None)
+    ids = [answer.answer_id for answer in chosen or ()]
     return {
-        "pair_id": content_id("pair", plan.keys["pair"], problem_id, best and best.answer_id, worst and worst.answer_id),
-        "problem_id": problem_id,
+        "pair_id": content_id("pair", plan.keys["pair"], problem_id, ids), "problem_id": problem_id,
         "chosen_answer_id": best.answer_id if best else None, "rejected_answer_id": worst.answer_id if worst else None,
         "chosen_score": best.score if best else None, "rejected_score": worst.score if worst else None,
         "margin": best.score - worst.score if best and worst else None, "status": status, "reason": reason,
     }  # fmt: skip
 
 
-def choose(rated: list[Rated], config: PairingConfig) -> tuple[tuple[Rated, Rated] | None, str, str | None]:
+def choose(rated: list[Rated], config: PairingConfig) -> Outcome:
     """The widest pair inside the length window, or the status and reason why there is none."""
     if len(rated) < config.min_answers:
         return None, "few_answers", f"{len(rated)} rated answers; {config.min_answers} are needed"
-    deviation = statistics.pstdev(answer.score for answer in rated)
-    if deviation < config.min_deviation:
-        return None, "tie", f"the scores' deviation {deviation:.4f} is below {config.min_deviation}"
+    scores = [answer.score for answer in rated]
+    deviation = statistics.pstdev(scores)
+    if deviation < config.min_deviation or max(scores) - min(scores) < LEAST_MARGIN:
+        return None, "tie", f"the scores' deviation {deviation:.4f} is below {config.min_deviation}, or none at all"
     first = None
     for best, worst in _by_margin(rated):
         first = first or (best, worst)
-        if best.score - worst.score < max(config.min_margin, 1e-12):
+        if best.score - worst.score < max(config.min_margin, LEAST_MARGIN):
             break
         if best.final.strip() == worst.final.strip():
             continue
@@ -81,16 +87,19 @@ def choose(rated: list[Rated], config: PairingConfig) -> tuple[tuple[Rated, Rate
     gap = abs(first[0].words - first[1].words)
     if gap <= config.max_length_gap_words:
         return first, "duplicate", "the answers that differ in score have the same text"
-    return first, "length_gap", f"no two answers within {config.max_length_gap_words} words; the widest pair differs by {gap}"
+    most = config.max_length_gap_words
+    return first, "length_gap", f"no two answers within {most} words; the widest pair differs by {gap}"
 
 
 def _by_margin(rated: list[Rated]) -> Iterator[tuple[Rated, Rated]]:
     """Every two answers, better one first, widest margin first; ties in margin by length gap, then by id."""
+
+    def order(two: tuple[Rated, Rated]) -> tuple[float, int, str, str]:
+        best, worst = two
+        return worst.score - best.score, abs(best.words - worst.words), best.answer_id, worst.answer_id
+
     ranked = sorted(rated, key=lambda answer: (-answer.score, answer.answer_id))
-    yield from sorted(
-        combinations(ranked, 2),
-        key=lambda two: (two[1].score - two[0].score, abs(two[0].words - two[1].words), two[0].answer_id, two[1].answer_id),
-    )
+    yield from sorted(combinations(ranked, 2), key=order)
 
 
 def preferences(plan: Plan, problems: list[Row], answers: list[Row], pairs: list[Row]) -> list[Row]:
@@ -113,7 +122,7 @@ def preferences(plan: Plan, problems: list[Row], answers: list[Row], pairs: list
 
 @task(name="pair", task_run_name="pair {shard}", **TASK_OPTIONS)
 async def pair_task(round_: Round, shard: str) -> Any:
-    """problems, answers, rubrics, ratings → pairs and preferences. No model is asked, so there is nothing to journal."""
+    """problems, answers, rubrics, ratings → pairs and preferences. No model is asked: there is nothing to journal."""
     if round_.done("pair", shard):
         round_.progress.shard("pair", reused=True)
         return Completed(name="Reused", message=f"{shard} is there already", data={"shard": shard, "reused": True})

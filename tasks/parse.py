@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 
 from schemas.outputs import Output
+from tasks.text import final_answer
 
 T = TypeVar("T", bound=Output)
 _ITEM = {"criteria": "criterion", "marks": "mark"}
@@ -28,13 +29,17 @@ def parse(model: type[T], text: str, output_format: str) -> T:
         raise Malformed(f"{len(text)} characters: too long to be an answer")
     try:
         if output_format == "json_schema":
-            return model.model_validate_json(_without_fence(text))
-        return model.model_validate(_from_tags(model, _after_thoughts(text)))
+            return model.model_validate(_from_json(_without_fence(text)))
+        return model.model_validate(_from_tags(model, final_answer(text)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise Malformed(f"{where or 'output'}: {first['msg']}"[:300]) from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise Malformed("not JSON: nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise Malformed(f"not JSON: {error}"[:300]) from None
+    except ValueError as error:
         raise Malformed(str(error)[:300]) from None
 
 
@@ -45,15 +50,26 @@ def format_instructions(model: type[Output], output_format: str) -> str:
     return "Reply in exactly this form and with nothing after it:\n" + "\n".join(_tag_lines(model))
 
 
-def _after_thoughts(text: str) -> str:
-    return text.rpartition("</think>")[2]
-
-
 def _without_fence(text: str) -> str:
     """JSON out of a Markdown code fence, which some servers' models put around it."""
-    text = _after_thoughts(text).strip()
-    match = re.fullmatch(r"```(?:json)?\s*\n(.*)\n```", text, re.S)
-    return match.group(1) if match else text
+    text = final_answer(text)
+    first, _, rest = text.partition("\n")
+    return rest[:-3] if first.strip() in ("```", "```json") and rest.endswith("\n```") else text
+
+
+def _from_json(text: str) -> Any:
+    """JSON as the standard has it: no NaN, and no key twice, since the second would silently win."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise Malformed("a key stands twice in one object")
+        return found
+
+    def refuse(constant: str) -> Any:
+        raise Malformed(f"{constant} is not a number")
+
+    return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
 
 
 def _item_model(annotation: Any) -> type[Output] | None:
@@ -77,7 +93,7 @@ def _tag_lines(model: type[Output]) -> list[str]:
     lines = []
     for name, field in model.model_fields.items():
         if item := _item_model(field.annotation):
-            lines += [f"<{_ITEM[name]}>", *_tag_lines(item), f"</{_ITEM[name]}>", f"(one <{_ITEM[name]}> for each)"]
+            lines += [f"<{_ITEM[name]}>", *_tag_lines(item), f"</{_ITEM[name]}>", "(one such block for each)"]
         else:
             lines.append(f"<{name}>…</{name}>")
     return lines
@@ -99,13 +115,16 @@ def _from_tags(model: type[Output], text: str) -> dict[str, Any]:
 
 def _blocks(tag: str, text: str) -> list[str]:
     """What stands in each `<tag>…</tag>`. Found by position, so hostile text costs linear time."""
-    blocks, start, opening, closing = [], 0, f"<{tag}>", f"</{tag}>"
+    blocks: list[str] = []
+    start, opening, closing = 0, f"<{tag}>", f"</{tag}>"
     while (begin := text.find(opening, start)) >= 0:
         end = text.find(closing, begin)
         if end < 0:
             raise Malformed(f"<{tag}> is not closed")
         blocks.append(text[begin + len(opening) : end])
         start = end + len(closing)
+    if not text.count(opening) == text.count(closing) == len(blocks):  # such as a quoted `</mark>` before the real one
+        raise Malformed(f"<{tag}> and </{tag}> do not match")
     return blocks
 
 
@@ -114,4 +133,8 @@ def _number(name: str, value: str) -> Any:
         if value not in {"0", "1", "2"}:
             raise Malformed(f"rating {value[:20]!r} is not 0, 1 or 2")
         return int(value)
-    return float(value) if name == "weight" else value
+    if name == "weight":
+        if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?", value):
+            raise Malformed(f"weight {value[:20]!r} is not a number")
+        return float(value)
+    return value

@@ -40,9 +40,9 @@ class Plan:
     def footer(self, stage: str) -> dict[str, Any]:
         """Provenance for the footer of a file that `stage` writes."""
         return {
-            "stage": stage, "fingerprint": self.fingerprints[stage], "config_hash": content_id("config", self.config.model_dump()),
-            "settings": self.settings[stage], "version": package_version(),
-            "inputs": {name: self.fingerprints[name] for name in READS[stage]},
+            "stage": stage, "fingerprint": self.fingerprints[stage],
+            "config_hash": content_id("config", self.config.model_dump()), "settings": self.settings[stage],
+            "version": package_version(), "inputs": {name: self.fingerprints[name] for name in READS[stage]},
         }  # fmt: skip
 
     def model_of(self, stage: str) -> str:
@@ -68,8 +68,8 @@ def _unread(config: Config, stage: str, reads: str) -> bool:
 
 
 def shown_answers(config: Config) -> int:
-    """How many candidate answers the rubric's writer sees."""
-    return config.rubric.shown_answers
+    """How many candidate answers the rubric's writer sees; in stepwise calls for facts, none."""
+    return config.rubric.shown_answers if config.task.dialect == "structured" else 0
 
 
 def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Prompts) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
     if stage == "shard":
         return {"corpus": config.corpus.model_dump()}
     if stage == "pair":
-        return {"pairing": config.pairing.model_dump(), "training.max_tokens": config.training.max_tokens}
+        return {"pairing": config.pairing.model_dump()}
     if stage == "train":
         training = config.training.model_dump(exclude={"timeout_sec", "save_steps", "enabled"})
         return {"training": training, "model": models["policy"]}

@@ -1,4 +1,4 @@
-"""Propose: the model reads a document and writes a self-contained problem and a reference answer (paper section 3.1)."""
+"""Propose: the model reads a document, writes a self-contained problem and a reference answer (paper section 3.1)."""
 
 import asyncio
 from functools import partial
@@ -79,8 +79,14 @@ async def _stepwise(asker: Asker, problem_id: str, document: Row) -> tuple[Asked
     if asked.value is None:
         return Asked(None, asked.generation, asked.status, asked.reason), words
     problem = asker.plan.prompts.render("problem_frame", {"problem": data(asked.value)})
-    values |= {"document": data(first_words(document["text"], words)), "problem": problem}
-    reference_prompt = asker.plan.prompts.render("reference_step", values)
+    values |= {"problem": problem}
+
+    def render_reference(words: int) -> str:
+        return asker.plan.prompts.render(
+            "reference_step", values | {"document": data(first_words(document["text"], words))}
+        )
+
+    reference_prompt, words = await asker.fitting(render_reference, words)  # longer than the first by the problem
     return await asker.text(
         problem_id, "reference", reference_prompt, partial(_with_reference, problem), stop=("\n\n",)
     ), words  # fmt: skip

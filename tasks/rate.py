@@ -69,8 +69,10 @@ def rubric_text(criteria: list[Row]) -> str:
     """The rubric as the judge reads it: one block a criterion."""
     blocks = []
     for criterion in criteria:
-        gold = f"\n  A good answer has: {data(criterion['gold'])}" if criterion["gold"] else ""
-        blocks.append(f"- {data(criterion['name'])} (weight {criterion['weight']:g})\n  {data(criterion['description'])}{gold}")
+        lines = [f"{data(criterion['name'])} (weight {criterion['weight']:g})"]
+        lines += data(criterion["description"]).splitlines()
+        lines += f"A good answer has: {data(criterion['gold'])}".splitlines() if criterion["gold"] else []
+        blocks.append("- " + "\n  ".join(lines))  # indented: a line of a description does not look like a criterion
     return "\n".join(blocks)
 
 
@@ -122,31 +124,35 @@ async def _likelihood(asker: Asker, rating_id: str, problem: str, answer: str, r
     untold = await asker.engine.likelihood(asking(rubric["rubric_id"], ""))
     for generation in (told, untold):
         if generation.failure:
-            return Asked(None, generation, *generation.failure)
+            return Asked(None, generation, generation.failure[0], generation.failure[1])
     gains = dict(zip(golds, gains_of(told.text, untold.text), strict=True))
     if all(gain is None for gain in gains.values()):
         return Asked(None, told, "unrateable", "the server gave no log-probabilities")
     scale = asker.plan.config.rating.likelihood_scale_nats
+    by_criterion = [(c["name"], gains.get(c["name"])) for c in rubric["criteria"]]
     return Asked([
-        {"name": c["name"], "rating": rating_of(gains.get(c["name"]), scale), "thoughts": _gain_text(gains.get(c["name"]))}
-        for c in rubric["criteria"]
+        {"name": name, "rating": rating_of(gain, scale), "thoughts": _gain_text(gain)} for name, gain in by_criterion
     ], told)  # fmt: skip
 
 
 def gains_of(told: str, untold: str) -> list[float | None]:
-    """Gain of each gold fact in nats a token, from two `Engine.likelihood` completions; None where one is missing."""
+    """Gain of each gold fact in nats a token, from two `Engine.likelihood` completions.
+
+    None where a log-probability is missing or is no finite number.
+    """
     gains: list[float | None] = []
     for with_answer, without in zip(json.loads(told), json.loads(untold), strict=True):
-        if with_answer["logprob"] is None or without["logprob"] is None:
+        values = (with_answer["logprob"], without["logprob"])
+        if any(value is None or not math.isfinite(value) for value in values):
             gains.append(None)
         else:
-            gains.append((with_answer["logprob"] - without["logprob"]) / with_answer["tokens"])
+            gains.append((values[0] - values[1]) / with_answer["tokens"])
     return gains
 
 
 def rating_of(gain: float | None, scale: float) -> float | None:
-    """2·σ(gain / scale), in (0, 2)."""
-    if gain is None:
+    """2·σ(gain / scale), in (0, 2); None where the gain is not known."""
+    if gain is None or math.isnan(gain):
         return None
     bounded = max(-30.0, min(30.0, gain / scale))
     return 2.0 / (1.0 + math.exp(-bounded))

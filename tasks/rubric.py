@@ -5,6 +5,7 @@ Seeing the document makes verifying easier than generating: that gap is the sign
 
 import asyncio
 import re
+from functools import partial
 from typing import Any
 
 from prefect import task
@@ -15,13 +16,14 @@ from tasks.answer import REFERENCE
 from tasks.asking import Asked, Asker
 from tasks.engine.protocol import Engine
 from tasks.parse import Malformed, format_instructions
-from tasks.plan import Plan
+from tasks.plan import Plan, shown_answers
 from tasks.prompts import data
 from tasks.propose import topic
 from tasks.stage import TASK_OPTIONS, Round, run_shard
 from tasks.text import first_words, overlap, points_at_source, sentences
 
 Row = dict[str, Any]
+_BULLET = re.compile(r"^\s*(?:-(?!\d)|[*•]|\(?\d{1,2}[.)](?!\d))\s*")  # neither "2.5 mg" nor "-5 °C" loses a part
 
 
 async def rubric(
@@ -42,7 +44,7 @@ async def rubric(
 
 
 async def _one(plan: Plan, document: Row, problem: Row, answers: list[Row], engine: Engine) -> Row:
-    shown = by_length_rank(answers, plan.config.rubric.shown_answers)
+    shown = by_length_rank(answers, shown_answers(plan.config))
     asker = Asker(plan, "rubric", engine)
     rubric_id = content_id("rubric", plan.keys["rubric"], problem["problem_id"], [row["answer_id"] for row in shown])
     write = _structured if plan.config.task.dialect == "structured" else _stepwise
@@ -78,7 +80,8 @@ async def _structured(asker: Asker, rubric_id: str, document: Row, problem: Row,
 
     def render(answers: list[Row], words: int) -> str:
         material = _material(document, problem, words) if config.rubric.show_document else ""
-        return asker.plan.prompts.render("rubric", values | {"material": material, "answers": _shown(answers, config.rubric.shown_answer_max_words)})  # fmt: skip
+        some = _shown(answers, config.rubric.shown_answer_max_words)
+        return asker.plan.prompts.render("rubric", values | {"material": material, "answers": some})
 
     note = None
     asked_for = len(shown)
@@ -88,9 +91,27 @@ async def _structured(asker: Asker, rubric_id: str, document: Row, problem: Row,
         note = f"{len(shown)} instead of {asked_for} answers in view, to fit the context"
     prompt, words = await asker.fitting(lambda n: render(shown, n), document["words"])
     if words < document["words"]:
-        note = f"{note + '; ' if note else ''}the document was cut to its first {words} words"
-    asked = await asker.output(rubric_id, "rubric", prompt, Rubric, lambda value: value, config.rubric.max_criteria)
+        note = f"{note + '; ' if note else ''}{_cut_to(words)}"
+    most = config.rubric.max_criteria
+    asked = await asker.output(rubric_id, "rubric", prompt, Rubric, partial(usable, max_criteria=most), most)
     return asked, shown, note
+
+
+def usable(rubric: Rubric, max_criteria: int) -> Rubric:
+    """Refuse what a server without structured output lets through.
+
+    Raises:
+        Malformed: too many criteria, or two that the judge could not tell apart.
+    """
+    if len(rubric.criteria) > max_criteria:
+        raise Malformed(f"{len(rubric.criteria)} criteria; at most {max_criteria} were asked for")
+    if len({data(criterion.name) for criterion in rubric.criteria}) < len(rubric.criteria):
+        raise Malformed("two criteria have the same name")
+    return rubric
+
+
+def _cut_to(words: int) -> str:
+    return f"the document was cut to its first {words} words"
 
 
 async def _fits(asker: Asker, prompt: str) -> bool:
@@ -117,26 +138,28 @@ def _shown(answers: list[Row], max_words: int) -> str:
 async def _stepwise(asker: Asker, rubric_id: str, document: Row, problem: Row, _: list[Row]) -> Written:
     """One call for the gold facts, a line each; every fact is a criterion of weight 1. No answers are in view."""
     config = asker.plan.config
-    values = {"problem": data(problem["problem"]), "topic": topic(document), "max_criteria": str(config.rubric.max_criteria)}
+    most = config.rubric.max_criteria
+    values = {"problem": data(problem["problem"]), "topic": topic(document), "max_criteria": str(most)}
 
     def render(words: int) -> str:
         material = f"Text:\n{data(first_words(document['text'], words))}\n\n{data(problem['reference_answer'])}\n\n"
-        return asker.plan.prompts.render("facts_step", values | {"material": material if config.rubric.show_document else ""})
+        seen = values | {"material": material if config.rubric.show_document else ""}
+        return asker.plan.prompts.render("facts_step", seen)
 
-    prompt, _words = await asker.fitting(render, document["words"])
-    asked = await asker.text(
-        rubric_id, "facts", prompt, lambda text: facts_rubric(text, problem["problem"], config.rubric.max_criteria)
-    )
-    return asked, [], None
+    prompt, words = await asker.fitting(render, document["words"])
+    asked = await asker.text(rubric_id, "facts", prompt, lambda text: facts_rubric(text, problem["problem"], most))
+    return asked, [], _cut_to(words) if words < document["words"] else None
 
 
 def facts_rubric(text: str, problem: str, max_criteria: int) -> Rubric:
     """Criteria from sentences that state facts, numbered lines or not. A fact that only says the problem again would
     count for every answer: left out, as are repetitions."""
-    lines = [re.sub(r"^\s*(?:[-*•]|\(?\d+[.)])\s*", "", line).strip(" *\"“”") for line in text.splitlines()]
+    lines = [_BULLET.sub("", line).strip(" *\"“”") for line in text.splitlines()]
     stated = [fact for line in lines for fact in (sentences(line) or [line])]
     facts: list[str] = []
     for fact in stated:
+        if len(facts) == max_criteria:
+            break
         if not 4 <= len(fact.split()) <= 60 or fact.endswith((":", "?")) or points_at_source(fact):
             continue
         if overlap(fact, problem, 3) >= 0.6 or any(overlap(fact, other, 3) >= 0.6 for other in facts):
@@ -144,12 +167,13 @@ def facts_rubric(text: str, problem: str, max_criteria: int) -> Rubric:
         facts.append(fact)
     if not facts:
         raise Malformed("no line that states a fact")
-    return Rubric(criteria=[_criterion(n, fact) for n, fact in enumerate(facts[:max_criteria], 1)])
+    return Rubric(criteria=[_criterion(n, fact) for n, fact in enumerate(facts, 1)])
 
 
 def _criterion(number: int, fact: str) -> Criterion:
     label = " ".join(fact.split()[:5])[:60]
-    return Criterion(name=f"{number} {label}", gold=fact[:600], description=f"The answer says: {fact}"[:900], weight=1.0)
+    description = f"The answer says: {fact}"[:900]
+    return Criterion(name=f"{number} {label}", gold=fact[:600], description=description, weight=1.0)
 
 
 @task(name="rubric", task_run_name="rubric {shard}", **TASK_OPTIONS)

@@ -1,7 +1,7 @@
 """Shard: take documents from a corpus and cut them into shards, the units of work of every later stage."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from prefect import task
 from schemas.config import CorpusConfig
 from schemas.errors import UserError
 from schemas.load import PROJECT
+from schemas.tables import TABLES
 from tasks.corpus import Selection, read, select
 from tasks.stage import TASK_OPTIONS, Round
 
@@ -78,7 +79,7 @@ def shard_task(round_: Round) -> Shards:
     shards = Shards(tuple(files), len(train), dict(selection.counts))
     files["heldout-00000"] = [row for row in selection.rows if row["status"] == "ok" and row["split"] == "heldout"]
     files["rejected-00000"] = [row for row in selection.rows if row["status"] != "ok"]
-    _set_aside_old(round_, files.keys())
+    _set_aside_old(round_, files)
     for name, rows in files.items():
         store.write("documents", plan.round, name, rows, plan.footer("shard") | {"shard": name})
     content = {"fingerprint": plan.fingerprints["shard"], "files": sorted(files), "shards": list(shards.names),
@@ -89,7 +90,7 @@ def shard_task(round_: Round) -> Shards:
 
 
 def _finished(round_: Round, manifest: str) -> Shards | None:
-    """The shards of an earlier start, if its manifest and every file it names are there and made from these settings."""
+    """The shards of an earlier start, if its manifest and every file named in it are there and of these settings."""
     if not round_.store.fs.exists(manifest):
         return None
     content = json.loads(round_.store.fs.cat_file(manifest))
@@ -100,6 +101,11 @@ def _finished(round_: Round, manifest: str) -> Shards | None:
     return Shards(tuple(content["shards"]), content["documents"], content["counts"])
 
 
-def _set_aside_old(round_: Round, names: Any) -> None:
-    for name in set(round_.store.files("documents", round_.plan.round)) - set(names):
-        round_.store.set_aside("documents", round_.plan.round, name)
+def _set_aside_old(round_: Round, names: Collection[str]) -> None:
+    """What an earlier start made of shards that are no more would stand beside the same documents' new rows."""
+    store, number = round_.store, round_.plan.round
+    for table in TABLES:
+        for name in store.files(table, number):
+            shard = name.split(".")[0]  # `generations` has a file a shard and stage
+            if shard.startswith("shard-") and shard not in names:
+                store.set_aside(table, number, name)

@@ -78,6 +78,9 @@ async def run_shard(round_: Round, stage: str, shard: str, work: Work) -> Any:
     recorder = Recorder(round_.engines[model], journal, lambda: round_.progress.call(stage))
     try:
         tables = await work(recorder)
+    except BaseException:
+        await recorder.stop()
+        raise
     finally:
         journal.close()
     footer = plan.footer(stage) | {"model": recorder.model, "shard": shard}

@@ -7,14 +7,22 @@ _POINTING = re.compile(
     r"\b(?:(?:the|this|that|above|given|following|provided)\s+(?:\w+\s+)?"
     r"(?:passage|text|document|article|excerpt|paragraph|author)|according to the (?:text|passage|document|article)"
     r"|as (?:mentioned|described|stated) (?:above|in the)|the question)\b",
-    re.I,
+    re.IGNORECASE,
 )
-_REFUSAL = re.compile(r"^\W*(?:i'?m sorry|i am sorry|sorry,|i can(?:no|')t (?:help|assist|answer|provide)|as an ai\b)", re.I)
+# "I'm sorry to hear that you …" is how a good answer to a patient begins
+_REFUSAL = re.compile(
+    r"^\W*(?:(?:(?:i['’]?m|i am) )?(?:\w+ )?sorry\b[^.!?\n]{0,80}\b(?:i (?:can(?:no|['’])t|won['’]t|am (?:not able"
+    r"|unable))|i['’]m (?:not able|unable)|unable to)\b|i can(?:no|['’])t (?:help|assist|answer|provide)|as an ai\b)",
+    re.IGNORECASE,
+)
 
 
 def final_answer(text: str) -> str:
     """What the judge sees: the text after a thinking model's last `</think>`."""
-    return text.rpartition("</think>")[2].strip()
+    _, closed, rest = text.rpartition("</think>")
+    if not closed and text.lstrip().startswith("<think>"):
+        return ""  # cut in the middle of its thoughts
+    return rest.strip()
 
 
 def full_sentences(text: str) -> str:
@@ -39,8 +47,8 @@ def repeats_itself(text: str) -> bool:
 
 
 def shares_a_word(text: str, topic: str) -> bool:
-    """Whether the text names the topic: has one of its words of four letters or more (of any, where none is so long)."""
-    words = {word for word in re.findall(r"\w+", topic.casefold())}
+    """Whether the text names the topic: has one of its words of four letters or more (any, where none is so long)."""
+    words = set(re.findall(r"\w+", topic.casefold()))
     long_words = {word for word in words if len(word) >= 4} or words
     return bool(long_words & set(re.findall(r"\w+", text.casefold())))
 

@@ -17,6 +17,7 @@ from schemas.tables import TABLES
 from tasks.models import Resolved
 from tasks.plan import Plan
 from tasks.processes import stop_all
+from tasks.runtime.steps import Device
 from tasks.stage import TASK_OPTIONS, Round
 from tasks.store import publish_local
 from tasks.training.openrlhf import TrainedModel, TrainingJob, train
@@ -42,7 +43,7 @@ async def blocking(work: Callable[[], T]) -> T:
 
 
 @task(name="train", task_run_name="train with OpenRLHF", **TASK_OPTIONS)
-async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, python: Path, device: str) -> Any:
+async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, python: Path, device: Device) -> Any:
     """preferences → training_steps, models. The model is registered only when it has passed its checks."""
     plan, store = round_.plan, round_.store
     if round_.done("train", FILE):
@@ -79,7 +80,7 @@ def refuse_too_few(plan: Plan, pairs: int, round_: Round) -> None:
         )
 
 
-def training_job(plan: Plan, rows: list[Row], parent: Resolved, folder: Path, python: Path, device: str) -> TrainingJob:
+def training_job(plan: Plan, rows: list[Row], parent: Resolved, folder: Path, python: Path, device: Device) -> TrainingJob:
     """Write the preferences as one file and put the job together."""
     schema = TABLES["preferences"].schema
     data = pa.Table.from_pylist([{**row, "run": plan.run} for row in sorted(rows, key=lambda r: r["pair_id"])], schema)
@@ -89,9 +90,13 @@ def training_job(plan: Plan, rows: list[Row], parent: Resolved, folder: Path, py
     publish_local(preferences, sink.getvalue().to_pybytes())
     assert parent.path is not None
     settings = plan.config.training.model_dump(exclude={"enabled"})
+    settings["save_steps"] = settings["save_steps"] or -1
+    if device == "cpu":  # there is nothing to move to the host's memory: it is there
+        settings |= {"adam_offload": False, "ref_offload": False}
     return TrainingJob(
-        python=python, model=parent.path, preferences=preferences, workdir=folder, device=device, **settings
-    )
+        python=python, model=Path(parent.path), preferences=preferences, workdir=folder, device=device,
+        check_prompt=rows[0]["prompt"][-1]["content"], **settings,
+    )  # fmt: skip
 
 
 class _Steps:
@@ -117,7 +122,7 @@ class _Steps:
 def _model_row(plan: Plan, trained: TrainedModel) -> Row:
     return {
         "model_id": model_id(plan), "parent_model_id": plan.models["policy"], "path": str(trained.path),
-        "weights_sha256": trained.weights_sha256, "parameters": trained.parameters, "pairs": trained.pairs,
-        "pairs_too_long": trained.pairs_too_long, "example": trained.example, "sample_answer": trained.answer,
-        "status": "candidate", "reason": None,
+        "weights_sha256": trained.weights_sha256, "parameters": trained.parameters, "pairs": trained.prepared.kept,
+        "pairs_too_long": len(trained.prepared.too_long), "example": trained.example.read_text(),
+        "sample_answer": trained.answer, "status": "candidate", "reason": None,
     }  # fmt: skip

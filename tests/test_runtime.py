@@ -16,7 +16,7 @@ from tasks.runtime.default_model import require_checksum
 from tasks.runtime.environment import STATE, mark_ready
 from tasks.runtime.install import install, run_steps
 from tasks.runtime.selfcheck import selfcheck
-from tasks.runtime.steps import REPO, REQUIREMENTS, Step, cpu_steps, cuda_steps, pins
+from tasks.runtime.steps import REPO, REQUIREMENTS, Step, pins, steps_for
 
 
 def python(code: str) -> tuple[str, ...]:
@@ -174,7 +174,7 @@ def test_pinned_files_are_pinned_and_name_no_host_and_no_path() -> None:
         assert not re.search(r"https?:|file:|@ |--index|--find", path.read_text())
 
 
-@pytest.mark.parametrize("steps", [cpu_steps(), cuda_steps()])
+@pytest.mark.parametrize("steps", [steps_for("cpu"), steps_for("cuda")])
 def test_every_requirement_file_is_there_and_part_of_its_steps_key(steps: list[Step]) -> None:
     for step in steps:
         named = set(re.findall(r"\{requirements\}/([\w.-]+)", " ".join(map(" ".join, step.commands))))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from schemas.errors import UserError
 from schemas.ids import canonical
 from tasks.engine.protocol import Budget, EngineError, Generation, Likelihood, Message, Request
 
+_TOKENIZE_TRIES = 3
 _TEMPLATE_TOKENS = 64  # what a chat template adds at most, for the bound that needs no counting
 
 
@@ -38,8 +40,9 @@ class Replica:
         )
         # /tokenize lies beside /v1, not under it
         self.http = httpx.AsyncClient(
-            base_url=self.url.removesuffix("/v1"), timeout=60, headers={"Authorization": f"Bearer {api_key}"}
-        )
+            base_url=self.url.removesuffix("/v1"), timeout=engine.timeout_sec,
+            headers={"Authorization": f"Bearer {api_key}"},
+        )  # fmt: skip
 
 
 class Client:
@@ -77,21 +80,21 @@ class Client:
         async with self._gate, _InFlight(self._replicas) as replica:
             started = time.monotonic()
             try:
-                answer: ChatCompletion = await _sent(
+                answer = await _sent(
                     replica, replica.client.chat.completions.create,
                     model=self.served_name, messages=list(request.messages), **params,
                 )  # fmt: skip
             except Rejected as rejected:
                 text, finish, usage = rejected.message, rejected.status, None
             else:
-                if not answer.choices:
-                    raise EngineError(f"{replica.url} answered without a choice")
+                if not isinstance(answer, ChatCompletion) or not answer.choices:
+                    raise EngineError(f"{replica.url} does not answer as an OpenAI-compatible server does")
                 text, finish = _full_text(answer), str(answer.choices[0].finish_reason)
                 usage = answer.usage
         return Generation(
             generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,
             model=self.model, endpoint=replica.url, messages=list(request.messages), params=canonical(params),
-            completion=text, finish_reason=finish, prompt_tokens=usage.prompt_tokens if usage else None,
+            completion=_storable(text), finish_reason=finish, prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             seconds=round(time.monotonic() - started, 3), attempt=request.attempt,
         )  # fmt: skip
@@ -101,7 +104,7 @@ class Client:
         async with self._gate, _InFlight(self._replicas) as replica:
             started = time.monotonic()
             context = await self._tokenize(replica, request.context, special=True)
-            targets = [await self._tokenize(replica, " " + target.strip()) for target in request.targets]
+            targets = [await self._target_tokens(replica, " " + target.strip()) for target in request.targets]
             try:
                 answer = await _sent(
                     replica, replica.client.completions.create, model=self.served_name, max_tokens=1,
@@ -119,7 +122,7 @@ class Client:
             model=self.model, endpoint=replica.url,
             messages=[{"role": "context", "content": request.context}]
             + [{"role": "target", "content": target} for target in request.targets],
-            params=canonical({"prompt_logprobs": 0, "max_tokens": 1}), completion=text,
+            params=canonical({"prompt_logprobs": 0, "max_tokens": 1}), completion=_storable(text),
             finish_reason=finish, prompt_tokens=sum(len(context) + len(target) for target in targets),
             completion_tokens=0, seconds=round(time.monotonic() - started, 3), attempt=0,
         )  # fmt: skip
@@ -146,26 +149,37 @@ class Client:
             self._max_model_len = int(found[0]) if found and found[0] else 8192
         return self._max_model_len
 
-    async def _tokenize(self, replica: Replica, text: str, special: bool = False) -> list[int]:
+    async def _target_tokens(self, replica: Replica, text: str) -> list[int]:
+        """Remembered: a rubric's facts come with every answer."""
         if text not in self._tokens:
-            response = await self._post_tokenize(replica, {"prompt": text, "add_special_tokens": special})
-            if response is None:
-                raise UserError(
-                    f"{replica.url} has no /tokenize, which rating.mode='likelihood' needs (vLLM has it); "
-                    "set rating.mode=pointwise or another judge"
-                )
             if len(self._tokens) > 20_000:
                 self._tokens.clear()
-            self._tokens[text] = response["tokens"]
+            self._tokens[text] = await self._tokenize(replica, text)
         return self._tokens[text]
 
+    async def _tokenize(self, replica: Replica, text: str, special: bool = False) -> list[int]:
+        response = await self._post_tokenize(replica, {"prompt": text, "add_special_tokens": special})
+        if response is None:
+            raise UserError(
+                f"{replica.url} has no /tokenize, which rating.mode='likelihood' needs (vLLM has it); "
+                "set rating.mode=pointwise or another judge"
+            )
+        return list(response["tokens"])
+
     async def _post_tokenize(self, replica: Replica, body: dict[str, Any]) -> dict[str, Any] | None:
-        try:
-            response = await replica.http.post("/tokenize", json={"model": self.served_name, **body})
-        except httpx.HTTPError as error:
-            raise EngineError(f"{replica.url} does not answer: {type(error).__name__}") from error
-        self._can_tokenize = response.status_code == 200
-        return dict(response.json()) if self._can_tokenize else None
+        """What /tokenize says; None where the server has none."""
+        for left in reversed(range(_TOKENIZE_TRIES)):
+            try:
+                response = await replica.http.post("/tokenize", json={"model": self.served_name, **body})
+            except httpx.HTTPError as error:  # also a kept connection that the server closed just now
+                if not left:
+                    raise EngineError(f"{replica.url} does not answer: {type(error).__name__}") from error
+                continue
+            if response.status_code >= 500 and response.status_code != 501:
+                raise EngineError(f"{replica.url}/tokenize fails: {response.status_code}")
+            self._can_tokenize = response.status_code == 200
+            return dict(response.json()) if self._can_tokenize else None
+        raise AssertionError("unreachable")
 
 
 class _InFlight:
@@ -197,12 +211,17 @@ async def _sent(replica: Replica, call: Any, **arguments: Any) -> Any:
         return await call(**arguments)
     except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
         raise Rejected("too_long" if "context length" in error.message else "rejected", error.message) from None
-    except openai.AuthenticationError:
+    except (openai.AuthenticationError, openai.PermissionDeniedError):
         raise UserError(f"{replica.url} refuses the API key; check api_key_env") from None
     except openai.NotFoundError as error:
         raise UserError(f"{replica.url}: {error.message}") from None
     except openai.APIError as error:
         raise EngineError(f"{replica.url} keeps failing: {type(error).__name__}: {error.message}") from error
+
+
+def _storable(text: str) -> str:
+    """Half of a surrogate pair, which JSON can carry, is no Unicode text: no table could hold it."""
+    return text.encode(errors="replace").decode()
 
 
 def _full_text(answer: ChatCompletion) -> str:
@@ -216,5 +235,5 @@ def _target_logprob(choice: dict[str, Any], target: list[int]) -> dict[str, Any]
     """Sum of the target tokens' log-probabilities from vLLM's `prompt_logprobs` (None where a value is missing)."""
     entries = (choice.get("prompt_logprobs") or [])[-len(target) :] if target else []
     values = [(entry or {}).get(str(token), {}).get("logprob") for entry, token in zip(entries, target, strict=False)]
-    known = len(values) == len(target) > 0 and all(value is not None for value in values)
+    known = len(values) == len(target) > 0 and all(value is not None and math.isfinite(value) for value in values)
     return {"tokens": len(target), "logprob": sum(values) if known else None}

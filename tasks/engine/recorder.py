@@ -15,6 +15,14 @@ class Recorder:
         self._running: dict[str, asyncio.Future[Generation]] = {}
         self.model = engine.model
         self.used: dict[str, Generation] = {}
+        self._stopped = False
+
+    async def stop(self) -> None:
+        """End the calls in flight and take no more: a stage that failed must not go on beside its own retry."""
+        self._stopped = True
+        for call in self._running.values():
+            call.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     async def chat(self, request: Request) -> Generation:
         """See `Engine.chat`."""
@@ -31,6 +39,8 @@ class Recorder:
     async def _once(self, identity: str, request: Request | Likelihood) -> Generation:
         known = self._journal.get(identity)
         if known is None:
+            if self._stopped:
+                raise asyncio.CancelledError
             if identity not in self._running:
                 self._running[identity] = asyncio.ensure_future(self._call(request))
             known = await self._running[identity]

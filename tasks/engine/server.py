@@ -40,17 +40,13 @@ def this_machine(device: str) -> Machine:
     return Machine(device, cores, bool(_BF16_FLAGS & flags))
 
 
-def vllm_command(python: Path, model: str, revision: str | None, port: int, config: EngineConfig, machine: Machine) -> (
-    list[str]
-):  # fmt: skip
+def vllm_command(python: Path, model: str, port: int, config: EngineConfig, machine: Machine) -> list[str]:
     """The command line of vLLM's OpenAI-compatible server."""
     command = [
         str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name", "policy",
         "--host", "127.0.0.1", "--port", str(port), "--dtype", _dtype(config, machine),
         "--structured-outputs-config", '{"backend":"guidance","disable_any_whitespace":true}',
     ]  # fmt: skip
-    if revision:
-        command += ["--revision", revision]
     if config.max_model_len:
         command += ["--max-model-len", str(config.max_model_len)]
     if machine.device == "cpu":
@@ -71,11 +67,9 @@ def _dtype(config: EngineConfig, machine: Machine) -> str:
     return config.dtype
 
 
-def vllm_environment(machine: Machine, model: str) -> dict[str, str]:
-    """Environment of the server: no telemetry, no hub for a local model, every core on a CPU."""
-    env = dict(QUIET)
-    if Path(model).is_dir():
-        env["HF_HUB_OFFLINE"] = "1"
+def vllm_environment(machine: Machine) -> dict[str, str]:
+    """Environment of the server: no telemetry, no hub (weights are a folder), every core on a CPU."""
+    env = QUIET | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     if machine.device == "cpu":
         # the default binding leaves one core idle
         env |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": f"0-{machine.cores - 1}"}

@@ -14,8 +14,12 @@ from schemas.load import did_you_mean
 
 HERE = Path(__file__).resolve().parent
 _SLOT = re.compile(r"\{([a-z_]+)\}")
-_FENCES = re.compile(r"</?\s*(?=(?:document|reference|answer|problem|criteri|rubric|rating|thoughts|name|gold|weight|desc))", re.I)
-NAMES = {
+_FENCES = re.compile(
+    r"</?\s*(?=document|reference|answer|problem|criteri|mark|rubric|rating|think|thoughts|name|gold|weight|desc"
+    r"|(?:s|bos|eos|pad|unk)>|(?:start|end)_of_turn)",  # these: chat templates other than `<|…|>`
+    re.IGNORECASE,
+)
+NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "propose": {"structured": ("propose",), "stepwise": ("problem_step", "problem_frame", "reference_step")},
     "answer": {"structured": ("answer",), "stepwise": ("answer",)},
     "rubric": {"structured": ("rubric",), "stepwise": ("facts_step",)},
@@ -32,17 +36,23 @@ class Prompts:
     """The prompt files of one task type."""
 
     def __init__(self, task_type: str):
-        own = HERE / task_type if task_type in task_types() else Path(task_type)
-        if not own.is_dir():
+        own = HERE / task_type if task_type in task_types() else Path(task_type).expanduser()
+        if not any(own.glob("*.txt")):
             known = ", ".join(task_types())
             raise UserError(
                 f"no task type is called {task_type!r}{did_you_mean(task_type, task_types())}; known: {known}, "
                 "or the path of a folder with prompt files"
             )
         self.folders = (own, HERE / "general")
+        self._texts: dict[str, str] = {}
 
     def text(self, name: str) -> str:
-        """A prompt as it is in its file."""
+        """A prompt as its file was when it was first read: what is hashed is what is sent, also if the file changes."""
+        if name not in self._texts:
+            self._texts[name] = self._read(name)
+        return self._texts[name]
+
+    def _read(self, name: str) -> str:
         for folder in self.folders:
             if (path := folder / f"{name}.txt").exists():
                 return path.read_text(encoding="utf-8").strip()
@@ -75,6 +85,8 @@ def fill(template: str, values: Mapping[str, str], name: str = "prompt") -> str:
 
 def data(text: str) -> str:
     """Make a text safe to stand inside a fence: it can neither close a tag of ours nor speak in the chat template's
-    control tokens (`<|…|>`). Readers see the same words."""
-    text = text.replace("<|", "< |").replace("|>", "| >").replace('"""', "'''")
+    control tokens (`<|…|>`, `<｜…｜>`, `[INST]`, `</s>`). Readers see the same words."""
+    text = text.replace('"""', "'''").replace("[INST]", "[ INST]").replace("[/INST]", "[ /INST]")
+    for bar in "|｜":
+        text = text.replace(f"<{bar}", f"< {bar}").replace(f"{bar}>", f"{bar} >")
     return _FENCES.sub(lambda match: match.group(0).replace("<", "‹"), text)

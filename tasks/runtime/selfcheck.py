@@ -49,7 +49,7 @@ def require_sound(venv: Path, device: Device | None = None) -> None:
 
 
 def selfcheck(venv: Path, device: Device | None = None) -> list[Problem]:
-    """Everything that is wrong with the environment; empty when a round can use it. Takes 15 to 40 seconds.
+    """Everything that is wrong with the environment; empty when a round can use it. Takes 10 to 30 seconds.
 
     Args:
         venv: its folder.

@@ -35,7 +35,7 @@ def dpo_arguments(job: TrainingJob, prepared: Prepared, paths: Workdir, resume: 
         "data.rejected_key": "rejected",
         "data.dataloader_num_workers": 0,
         "eval.steps": -1,  # once an epoch
-        "ds.zero_stage": job.zero_stage,
+        "ds.zero_stage": job.zero,
         "ds.param_dtype": "bf16",  # float32 on a CPU without bfloat16: launch.py
         "ds.attn_implementation": job.attention,
         "ds.zpg": 1,

@@ -66,22 +66,23 @@ def check_weights(parent: Path, trained: Path, verdict: dict[str, Any]) -> None:
 
     if not weight_files(trained):
         raise Rejected(f"no *.safetensors in {trained}: the weights were not saved")
-    of_parent, empty, unfinite, changed, largest, count = parent_tensor(parent), [], [], 0, 0.0, 0
+    of_parent, empty, unfinite = parent_tensor(parent), [], []
     for name, tensor in tensors(trained):
-        count += 1
+        verdict["tensors"] += 1
         if tensor.numel() == 0:
             empty.append(name)
         elif not torch.isfinite(tensor).all():
             unfinite.append(name)
         elif (before := of_parent(name)) is not None and before.shape == tensor.shape:
-            moved = float((tensor.float() - before.float()).abs().max())
-            changed, largest = changed + (moved > 0), max(largest, moved)
-    verdict |= {"tensors": count, "tensors_changed": changed, "largest_change": largest}
-    if empty:
-        raise Rejected(f"{len(empty)} of {count} tensors are empty, the first: {empty[0]} (empty ZeRO-3 shards?)")
-    if unfinite:
-        raise Rejected(f"{len(unfinite)} of {count} tensors hold NaN or infinite numbers, the first: {unfinite[0]}")
-    if not changed:
+            verdict["tensors_compared"] += 1
+            moved = (tensor.float() - before.float()).abs()
+            verdict["tensors_changed"] += bool(moved.any())
+            verdict["weights_changed"] += int(moved.count_nonzero())
+            verdict["largest_change"] = max(verdict["largest_change"], float(moved.max()))
+    for names, wrong in ((empty, "are empty (ZeRO-3 shards?)"), (unfinite, "hold NaN or infinite numbers")):
+        if names:
+            raise Rejected(f"{len(names)} of {verdict['tensors']} tensors {wrong}, the first: {names[0]}")
+    if verdict["tensors_compared"] and not verdict["tensors_changed"]:
         verdict["problems"].append("no weight changed: the model is its parent")
 
 
@@ -139,7 +140,8 @@ def first_line(problem: BaseException) -> str:
 def check(parent: Path, trained: Path, prompt: str) -> dict[str, Any]:
     """The verdict on a trained model; never raises."""
     verdict: dict[str, Any] = dict.fromkeys(("parameters", "parent_parameters", "weights_sha256", "answer"))
-    verdict |= {"ok": False, "tensors": 0, "tensors_changed": 0, "largest_change": 0.0, "problems": []}
+    verdict |= dict.fromkeys(("tensors", "tensors_compared", "tensors_changed", "weights_changed", "largest_change"), 0)
+    verdict |= {"ok": False, "problems": []}
     try:
         check_weights(parent, trained, verdict)
         verdict["weights_sha256"] = weights_sha256(trained)

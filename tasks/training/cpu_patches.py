@@ -15,8 +15,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-import torch
-
 _FLASH_ATTN = {
     "flash_attn": (),
     "flash_attn.bert_padding": ("index_first_axis", "pad_input", "rearrange", "unpad_input"),
@@ -31,6 +29,7 @@ def apply() -> None:
     _stand_in_for_cuda()
     _import_openrlhf_without_flash_attn()
     _adapt_deepspeed(in_float32=not has_fast_bfloat16())
+    _tokenize_in_this_process()
 
 
 def has_fast_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -61,6 +60,8 @@ def _set_distributed_defaults() -> None:
 
 
 def _stand_in_for_cuda() -> None:
+    import torch
+
     torch.cuda.set_device = lambda *_: None
     torch.cuda.synchronize = lambda *_: None
     torch.cuda.current_device = lambda: "cpu"  # OpenRLHF only moves tensors to it
@@ -95,6 +96,8 @@ def _import_openrlhf_without_flash_attn() -> None:
 
 def _adapt_deepspeed(in_float32: bool) -> None:
     """A CPU mesh, torch's own Adam, no compiled ops, and float32 where bfloat16 is slow."""
+    import torch
+
     strategy: Any = importlib.import_module("openrlhf.utils.deepspeed.deepspeed")
     backend: Any = importlib.import_module("deepspeed.comm.torch")
     utils: Any = importlib.import_module("openrlhf.utils.utils")
@@ -107,6 +110,12 @@ def _adapt_deepspeed(in_float32: bool) -> None:
         # Actor asks this function for its dtype at each construction; --ds.param_dtype itself knows no float32.
         utils.convert_to_torch_dtype = lambda _: torch.float32
     print(f"pop: training on CPU in {'float32' if in_float32 else 'bfloat16'}, {torch.get_num_threads()} threads")
+
+
+def _tokenize_in_this_process() -> None:
+    """OpenRLHF forks eight workers for a second of work, each with the models in its memory."""
+    dataset = importlib.import_module("openrlhf.datasets").RewardDataset
+    dataset.__init__ = functools.partialmethod(dataset.__init__, num_processors=None)
 
 
 def _adapted(build: Callable[..., dict[str, Any]], in_float32: bool) -> Callable[..., dict[str, Any]]:

@@ -14,7 +14,8 @@ from schemas.errors import UserError
 VERSION = 1  # of what a job's hash covers; a new one makes every training anew
 NOT_IDENTITY = {"python", "model", "preferences", "workdir", "save_steps", "timeout_sec", "check_prompt"}
 
-MODEL_SUFFIXES = {".safetensors", ".bin", ".json", ".jinja"}
+# Of a model's files, those that a training depends on.
+MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "tokenizer*.json", "special_tokens_map.json", "chat_template*")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class TrainingJob:
     batch_size: int = 16  # pairs an optimizer step, over all devices
     micro_batch_size: int = 1  # pairs a forward pass, on one device
     max_tokens: int = 6144  # of a whole conversation
-    zero_stage: int = 2
+    zero_stage: int | None = None  # None: what suits the device
     adam_offload: bool = False
     ref_offload: bool = False
     gradient_checkpointing: bool = False
@@ -65,6 +66,16 @@ class TrainingJob:
             )
         if self.device == "cpu" and self.packing:
             raise UserError("training.packing needs flash-attn, so a GPU: set training.packing = false")
+
+    @property
+    def zero(self) -> int:
+        """The ZeRO stage asked for, or the device's usual one.
+
+        One process has nothing to partition: there stage 2 costs 20 s of CPU time more than 1 at the start, and 0 logs
+        no gradient norm.
+        """
+        usual = 2 if self.device == "cuda" else 1
+        return usual if self.zero_stage is None else self.zero_stage
 
     @property
     def attention(self) -> str:
@@ -194,7 +205,7 @@ def job_hash(job: TrainingJob) -> str:
     total = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
     for pair in sorted(pairs, key=lambda pair: str(pair["pair_id"])):
         total.update(json.dumps(pair, sort_keys=True).encode())
-    for path in sorted(path for path in job.model.iterdir() if path.suffix in MODEL_SUFFIXES):
+    for path in sorted({path for pattern in MODEL_FILES for path in job.model.glob(pattern)}):
         with path.open("rb") as handle:
             total.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
     return total.hexdigest()
@@ -202,7 +213,7 @@ def job_hash(job: TrainingJob) -> str:
 
 def claim(job: TrainingJob) -> Workdir:
     """The job's folder, free of another job's work: neither its checkpoints nor its model may be taken for ours."""
-    paths, identity = Workdir(job.workdir), job_hash(job)
+    paths, identity = Workdir(job.workdir.resolve()), job_hash(job)
     paths.root.mkdir(parents=True, exist_ok=True)
     before = read_json(paths.job).get("hash")
     if before == identity:

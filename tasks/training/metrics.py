@@ -16,9 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
-from torch.utils.tensorboard import SummaryWriter
-
 INTERVAL_SEC = 1.0
 LAST_TAG = "acc_mean"  # OpenRLHF logs it last: with it a step's row is whole
 
@@ -66,6 +63,8 @@ class Follower:
 
     def drain(self) -> None:
         """Read everything that is there now."""
+        from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
         for path in sorted(self.events.rglob("events.out.tfevents.*")):
             loader = self.loaders.setdefault(path, LegacyEventFileLoader(str(path)))
             for event in loader.Load():
@@ -96,6 +95,8 @@ class Follower:
 @contextlib.contextmanager
 def following(events: Path, target: Path) -> Iterator[None]:
     """Follow the events from a thread for as long as the block runs, and once more after it."""
+    from torch.utils.tensorboard import SummaryWriter
+
     # The default of 120 s between flushes would hide the metrics, and lose them to a kill.
     SummaryWriter.__init__ = functools.partialmethod(SummaryWriter.__init__, flush_secs=1)
     target.parent.mkdir(parents=True, exist_ok=True)

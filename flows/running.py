@@ -1,0 +1,105 @@
+"""Running a flow from the command line so that Ctrl-C and SIGTERM leave in good order and in seconds.
+
+The flow runs in a thread; the main thread keeps the signals. Prefect would otherwise take SIGTERM for itself, and a
+Ctrl-C on a terminal reaches Prefect's own little server too, which nobody may then wait for.
+"""
+
+import asyncio
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+import psutil
+
+from tasks.processes import stop_all
+
+LEAVE_SEC = 4.0  # for Prefect to note the end, when it still can
+
+
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
+class _Flow(threading.Thread):
+    """A flow in an event loop of its own."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, Any]]):
+        super().__init__(name="flow", daemon=True)
+        self._work = work
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._cancel: Callable[[], object] = lambda: None
+
+    def run(self) -> None:
+        try:
+            self.result = asyncio.run(self._main())
+        except BaseException as error:
+            self.error = error
+
+    async def _main(self) -> Any:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        return await self._work()
+
+    def cancel(self) -> None:
+        """Ask the flow to end; it may have ended already."""
+        try:
+            self._cancel()
+        except RuntimeError:
+            pass
+
+
+def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], say: Callable[[str], None]) -> Any:
+    """The flow's result, or its error. Does not return after Ctrl-C (exit code 130) or SIGTERM (143)."""
+
+    def on_term(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, on_term)
+    flow = _Flow(work)
+    flow.start()
+    try:
+        while flow.is_alive():
+            flow.join(0.2)
+    except (KeyboardInterrupt, Terminated) as stop:
+        _stop(flow, say)
+        leave(143 if isinstance(stop, Terminated) else 130)
+    if flow.error:
+        raise flow.error
+    return flow.result
+
+
+def _stop(flow: _Flow, say: Callable[[str], None]) -> None:
+    try:
+        say("stopping; what is finished is kept, and the same command goes on from here")
+        flow.cancel()
+        stop_all()
+        flow.join(LEAVE_SEC)
+    except (KeyboardInterrupt, Terminated):
+        say("stopped at once")
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without waiting for anybody: Prefect's threads would hold it, and chatter while it goes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    farewell = threading.Thread(target=_farewell, args=(code == 0,), daemon=True)
+    farewell.start()
+    farewell.join(10.0)
+    for child in psutil.Process().children(recursive=True):
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+    os._exit(code)
+
+
+def _farewell(orderly: bool) -> None:
+    """Let Prefect send its last log lines and stop its server, where the end is an orderly one."""
+    if orderly:
+        atexit._run_exitfuncs()

@@ -1,0 +1,17 @@
+"""`pop setup`: make the runtime environment, check it, and say what it is."""
+
+from typing import Literal
+
+from rich.console import Console
+
+from tasks.runtime import runtime_dir
+from tasks.runtime.install import install
+
+
+def run_setup(device: Literal["auto", "cpu", "cuda"], console: Console) -> None:
+    """Install what is missing and check the whole; raises DependencyError with the mend where it does not work."""
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    install(device, runtime_dir(), say)

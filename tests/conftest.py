@@ -1,0 +1,87 @@
+"""What several test files share."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import settings  # noqa: F401  (Prefect's settings, before Prefect)
+from schemas.config import Config
+from schemas.load import load_config
+
+FAKE = ("engine.kind=fake", "corpus.documents=8", "corpus.documents_per_shard=4", "engine.max_model_len=8192")
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """Prefect with a database of its own."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Process records of the tests apart from the user's; the model cache stays the user's."""
+    os.environ.setdefault("POP_ROOT", str(tmp_path_factory.mktemp("no-runs")))
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """Runs `pop …` in this process: exit code, stdout, stderr."""
+    from flows.cli import main
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["pop", *arguments])
+        monkeypatch.setenv("COLUMNS", "200")
+        try:
+            main()
+            code: Any = 0
+        except SystemExit as end:
+            code = end.code
+        captured = capsys.readouterr()
+        return int(code or 0), captured.out, captured.err
+
+    return run
+
+
+def fake_config(*overrides: str) -> Config:
+    """The demo preset on the fake engine, small."""
+    return load_config("demo", [*FAKE, *overrides])
+
+
+def run_fake(root: Path, run: str, *overrides: str) -> dict[str, Any]:
+    """One round on the fake engine; the outcome of the flow."""
+    from flows.round import round_flow
+
+    return asyncio.run(round_flow(fake_config(*overrides), run=run, root=str(root)))
+
+
+@pytest.fixture(scope="session")
+def fake_root(tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> Path:
+    """A root with one finished round `fake`, made by the fake engine."""
+    root = tmp_path_factory.mktemp("runs")
+    run_fake(root, "fake")
+    return root
+
+
+@pytest.fixture
+def cli_process(prefect_server: None) -> Callable[..., tuple[int, str, str]]:
+    """Runs `pop …` as a process against the tests' Prefect server: exit code, stdout, stderr."""
+    from prefect.settings import PREFECT_API_URL
+
+    env = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "COLUMNS": "200"}
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments], capture_output=True, text=True, env=env, timeout=300, check=False
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run

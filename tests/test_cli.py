@@ -1,0 +1,98 @@
+"""The command line as a person meets it: one clear line for a mistake, the right exit code, nothing half-written."""
+
+import csv
+import io
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Cli = Callable[..., tuple[int, str, str]]
+FAKE = ("--set", "engine.kind=fake")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("round", "dmo"), "did you mean 'demo'"),
+        (("round", "nothing.toml"), "no such config file"),
+        (("round", "demo", "--set", "corpus.docs=3"), "did you mean 'documents'"),
+        (("round", "demo", "--set", "sampling.answer.temprature=1"), "did you mean 'temperature'"),
+        (("round", "demo", "--set", "corpus.documents=0"), "greater than or equal to 1 (got 0)"),
+        (("round", "demo", "--set", "corpus.documents"), "--set wants key.sub=value"),
+        (("round", "demo", "--set", "roles.judge=teacher"), "roles.judge names the model 'teacher'"),
+        (("round", "demo", "--run", "a/b"), "use letters, digits"),
+        (("round", "demo", "--set", "corpus.min_words=9000"), "min_words (9000) is above max_words"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_one_line_and_exit_code_2(cli: Cli, tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    code, out, err = cli(*arguments, "--root", str(tmp_path))
+    assert code == 2 and says in err and len(err.strip().splitlines()) == 1 and not out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("corpus.source=nowhere", "nowhere"),
+        ("corpus.source={empty}", "no file that can be read"),
+        ("corpus.source={table}", "body"),
+        ("models.policy.path={empty}", "folder without weights"),
+        ("models.policy.path=./gone", "there is no folder ./gone"),
+        ("task.type=poetry", "no task type is called 'poetry'"),
+    ],
+)
+def test_a_missing_input_is_one_line_and_leaves_no_table(
+    cli_process: Callable[..., tuple[int, str, str]], tmp_path: Path, setting: str, says: str
+) -> None:  # fmt: skip
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "table.csv").write_text("title,body\na,b\n")
+    setting = setting.format(empty=tmp_path / "empty", table=tmp_path / "table.csv")
+    fake = () if setting.startswith("models") else FAKE
+    code, _, err = cli_process("round", "demo", *fake, "--set", setting, "--root", str(tmp_path / "runs"))
+    last = err.strip().splitlines()[-1]
+    assert code == 2 and says in last and "Traceback" not in err
+    assert not list((tmp_path / "runs").rglob("*.parquet"))
+
+
+def test_a_taken_port_is_named(cli_process: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        code, _, err = cli_process("round", "demo", *FAKE, "--set", f"engine.port={port}", "--root", str(tmp_path))
+    assert code == 2 and f"port {port}" in err and "Traceback" not in err
+
+
+def test_an_unwritable_root_is_named(cli_process: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    code, _, err = cli_process("round", "demo", *FAKE, "--root", str(tmp_path / "file"))
+    assert code == 3 and "cannot write" in err and "Traceback" not in err
+
+
+def test_sql_in_every_format(cli: Cli, fake_root: Path) -> None:
+    query = ("sql", "SELECT stage, total FROM funnel ORDER BY step", "--run", "fake", "--root", str(fake_root))
+    code, table, _ = cli(*query)
+    assert code == 0 and "documents" in table
+    parsed = list(csv.DictReader(io.StringIO(cli(*query, "--format", "csv")[1])))
+    assert parsed == [{k: str(v) for k, v in row.items()} for row in json.loads(cli(*query, "--format", "json")[1])]
+    assert [row["stage"] for row in parsed] == ["documents", "problems", "answers", "rubrics", "rated answers", "pairs"]
+
+
+def test_a_mistake_in_sql_is_one_line(cli: Cli, fake_root: Path) -> None:
+    code, _, err = cli("sql", "SELECT * FROM pars", "--run", "fake", "--root", str(fake_root))
+    assert code == 2 and "pairs" in err and len(err.strip().splitlines()) == 1
+
+
+def test_status_names_what_is_done_and_what_is_owed(cli: Cli, fake_root: Path) -> None:
+    code, out, _ = cli("status", "--root", str(fake_root))
+    assert code == 0 and "fake, round 0: finished" in out
+    assert ["answer", "2", "0", "0"] in [line.split() for line in out.splitlines()]
+
+
+def test_an_unknown_run_is_answered_with_the_nearest(cli: Cli, fake_root: Path, tmp_path: Path) -> None:
+    assert "did you mean 'fake'" in cli("status", "--run", "fakr", "--root", str(fake_root))[2]
+    code, _, err = cli("status", "--root", str(tmp_path))
+    assert code == 2 and "there is no run" in err
