@@ -37,7 +37,9 @@ class StageProgress:
 
 def funnel_markdown(store: Store, round_: int) -> str:
     """The funnel as a Markdown table."""
-    rows = connect(store).execute("SELECT stage, total, ok FROM funnel WHERE round = ? ORDER BY step", [round_]).fetchall()
+    rows = (
+        connect(store).execute("SELECT stage, total, ok FROM funnel WHERE round = ? ORDER BY step", [round_]).fetchall()
+    )
     lines = [f"### Funnel of {store.run}, round {round_}", "", "| step | rows | ok |", "| --- | ---: | ---: |"]
     return "\n".join(lines + [f"| {stage} | {total} | {ok} |" for stage, total, ok in rows])
 

@@ -1,5 +1,9 @@
-"""The command line: one verb a job. Progress goes to stderr, results to stdout; errors are one line that names the mend."""
+"""The command line: one verb a job.
 
+Progress goes to stderr, results to stdout; errors are one line that names the mend.
+"""
+
+import errno
 import os
 import sys
 from pathlib import Path
@@ -9,6 +13,7 @@ import typer
 from rich.console import Console
 
 from schemas.errors import PopError, UserError
+from tasks.store import AGAIN
 
 app = typer.Typer(
     name="pop", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -65,7 +70,7 @@ def status(run: Run = None, root: Root = DEFAULT_ROOT) -> None:
     print_status(_store(root, run), out)
 
 
-@app.command(epilog="Example: pop sql \"select status, count(*) from pairs group by 1\"")
+@app.command(epilog='Example: pop sql "select status, count(*) from pairs group by 1"')
 def sql(
     query: Annotated[str | None, typer.Argument(help="a query; without one: a prompt")] = None,
     format_: Annotated[Literal["table", "csv", "json", "parquet"], typer.Option("--format")] = "table",
@@ -108,7 +113,9 @@ def _store(root: str, run: str | None) -> Any:
     if run not in (known := runs(root)):
         from schemas.load import did_you_mean
 
-        raise UserError(f"there is no run {run!r} under {root}{did_you_mean(run, known)}; runs: {', '.join(known) or 'none'}")
+        raise UserError(
+            f"there is no run {run!r} under {root}{did_you_mean(run, known)}; runs: {', '.join(known) or 'none'}"
+        )
     return Store(root, run)
 
 
@@ -124,9 +131,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno == 28:  # no space left on device
-            _end(f"the disk is full ({error.filename or 'while writing'}); free space, then run the same command again", 3)
-        raise
+        if error.errno != errno.ENOSPC:
+            raise
+        _end(f"the disk is full ({error.filename or 'while writing'}): {AGAIN}", UserError.exit_code)
 
 
 def _end(message: object, code: int) -> None:

@@ -36,9 +36,12 @@ def print_outcome(outcome: dict[str, Any], out: Console) -> None:
 def print_funnel(store: Store, round_: int, out: Console) -> None:
     """From documents to pairs, and why something fell out."""
     con = connect(store)
-    rows = con.execute("SELECT stage, total, ok, share_ok FROM funnel WHERE round = ? ORDER BY step", [round_]).fetchall()
+    rows = con.execute(
+        "SELECT stage, total, ok, share_ok FROM funnel WHERE round = ? ORDER BY step", [round_]
+    ).fetchall()
     why = con.execute(
-        "SELECT stage, string_agg(count || ' ' || status, ', ') FROM rejections WHERE round = ? GROUP BY stage", [round_]
+        "SELECT stage, string_agg(count || ' ' || status, ', ') FROM rejections WHERE round = ? GROUP BY stage",
+        [round_],
     ).fetchall()
     reasons = dict(why)
     reasons["rated answers"] = reasons.pop("ratings", None)
@@ -84,7 +87,13 @@ def print_status(store: Store, out: Console) -> None:
         out.print(f"{store.run}, round {number}: {state}", markup=False)
         plan = make_plan(Config.model_validate(manifest["config"]), store.run, number, manifest["models"])
         table = Table(box=None, padding=(0, 2, 0, 0))
-        for name, justify in (("stage", "left"), ("done", "right"), ("owed", "right"), ("stale", "right"), ("because", "left")):
+        for name, justify in (
+            ("stage", "left"),
+            ("done", "right"),
+            ("owed", "right"),
+            ("stale", "right"),
+            ("because", "left"),
+        ):
             table.add_column(name, justify=justify)  # type: ignore[arg-type]
         for stage in STAGES:
             table.add_row(stage, *stage_status(store, plan, stage))
@@ -127,5 +136,3 @@ def _shards(store: Store, plan: Plan) -> tuple[str, ...]:
     if not store.fs.exists(path):
         return ()
     return tuple(json.loads(store.fs.cat_file(path))["shards"])
-
-

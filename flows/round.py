@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows import settings as _settings  # noqa: F401  (before Prefect)
 from prefect import flow, get_run_logger
 
+from flows import settings as _settings  # noqa: F401  (before Prefect)
 from flows.artifacts import StageProgress, round_artifacts
 from flows.display import Display
 from schemas.config import Config
@@ -36,7 +36,7 @@ TASKS = dict(zip(SHARD_STAGES, (propose_task, answer_task, rubric_task, rate_tas
 
 
 @flow(name="round", flow_run_name="{run}-r{round:03d}", persist_result=False)
-async def round_flow(config: Config, run: str, round: int = 0, root: str = "data/runs") -> dict[str, Any]:
+async def round_flow(config: Config, run: str, round: int = 0, root: str = "data/runs") -> dict[str, Any]:  # noqa: A002
     """Run one round of self-play and train the next model.
 
     Args:
@@ -89,8 +89,7 @@ async def _through(round_: Round, shard: str, bars: StageProgress, total: int) -
     """One shard through all its stages, without waiting for the others."""
     for stage, stage_task in TASKS.items():
         await stage_task(round_, shard)
-        done = round_.progress.done.get(stage, 0)  # type: ignore[attr-defined]
-        await bars.move(stage, done, total)
+        await bars.move(stage, round_.progress.done.get(stage, 0), total)
 
 
 def _used_models(config: Config) -> set[str]:
@@ -160,7 +159,9 @@ class Engines(Mapping[str, Client]):
         port = free_port(config.port)
         log = self._store.workdir / "logs" / f"engine-{name}.log"
         if config.kind == "fake":
-            return serve("the fake engine", fake_command(port, config.max_model_len), {}, port, log, config, self._display.say)
+            return serve(
+                "the fake engine", fake_command(port, config.max_model_len), {}, port, log, config, self._display.say
+            )
         assert model.path is not None
         machine = this_machine(runtime_device())
         command = vllm_command(runtime_python(), model.path, port, config, machine)

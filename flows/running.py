@@ -6,6 +6,7 @@ Ctrl-C on a terminal reaches Prefect's own little server too, which nobody may t
 
 import asyncio
 import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -48,10 +49,8 @@ class _Flow(threading.Thread):
 
     def cancel(self) -> None:
         """Ask the flow to end; it may have ended already."""
-        try:
+        with contextlib.suppress(RuntimeError):
             self._cancel()
-        except RuntimeError:
-            pass
 
 
 def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], say: Callable[[str], None]) -> Any:

@@ -78,7 +78,9 @@ def _parquet(relation: duckdb.DuckDBPyRelation) -> None:
     import pyarrow.parquet as pq
 
     if sys.stdout.isatty():
-        raise UserError("--format parquet writes binary; send it to a file: pop sql … --format parquet > result.parquet")
+        raise UserError(
+            "--format parquet writes binary; send it to a file: pop sql … --format parquet > result.parquet"
+        )
     pq.write_table(relation.to_arrow_table(), sys.stdout.buffer, compression="zstd")
 
 

@@ -66,10 +66,14 @@ def _from_hub(name: str, model: ModelConfig) -> Resolved:
     assert model.path is not None
     try:
         folder = snapshot_download(
-            model.path, revision=model.revision, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+            model.path,
+            revision=model.revision,
+            allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
         )
     except (RepositoryNotFoundError, GatedRepoError, RevisionNotFoundError) as error:
-        raise UserError(f"models.{name}.path: the hub has no {model.path} for you: {str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"models.{name}.path: the hub has no {model.path} for you: {str(error).splitlines()[0]}"
+        ) from None
     except (HfHubHTTPError, OSError) as error:
         raise DependencyError(
             f"models.{name}.path: {model.path} cannot be fetched from the hub ({type(error).__name__}); look at the "

@@ -102,7 +102,7 @@ def _question(text: str, title: str | None) -> str:
     line = text.strip().splitlines()[0]
     label, sep, rest = line.partition(":")
     line = rest if sep and label.strip(" *#").lower() in ("question", "problem", "task") else line
-    line = line.strip(" \t\"“”*#")
+    line = line.strip(' \t"“”*#')
     if len(line.split()) < 4:
         raise Malformed(f"not a problem: {line[:60]!r}")
     if phrase := points_at_source(line):

@@ -154,7 +154,7 @@ async def _stepwise(asker: Asker, rubric_id: str, document: Row, problem: Row, _
 def facts_rubric(text: str, problem: str, max_criteria: int) -> Rubric:
     """Criteria from sentences that state facts, numbered lines or not. A fact that only says the problem again would
     count for every answer: left out, as are repetitions."""
-    lines = [_BULLET.sub("", line).strip(" *\"“”") for line in text.splitlines()]
+    lines = [_BULLET.sub("", line).strip(' *"“”') for line in text.splitlines()]
     stated = [fact for line in lines for fact in (sentences(line) or [line])]
     facts: list[str] = []
     for fact in stated:

@@ -18,7 +18,9 @@ Work = Callable[[Engine], Awaitable[dict[str, list[Row]]]]
 
 
 class Progress(Protocol):
-    """Who shows a person how far the round is."""
+    """Who shows a person how far the round is. `done` counts the finished shards of each stage."""
+
+    done: dict[str, int]
 
     def say(self, text: str) -> None:
         """One line of news."""

@@ -4,6 +4,7 @@ The root is a local folder or any URL that fsspec knows. What cannot live in an 
 training folders) goes to `workdir`, which for a local root is the run's own folder.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -22,6 +23,7 @@ from schemas.tables import TABLES
 from tasks.processes import state_dir
 
 Row = dict[str, Any]
+AGAIN = "free space, run the same command again, and it goes on where it stopped"
 
 
 class Store:
@@ -63,8 +65,11 @@ class Store:
                 return
             publish_local(Path(path), content)
         except OSError as error:
-            raise DependencyError(f"cannot write {path}: {error.strerror or error}; free space or mend it, then run "
-                                  "the same command again") from error  # fmt: skip
+            if error.errno == errno.ENOSPC:
+                raise UserError(f"the disk is full, {path} cannot be written: {AGAIN}") from None
+            raise DependencyError(
+                f"cannot write {path} ({error.strerror or error}): mend it, then {AGAIN.partition(', ')[2]}"
+            ) from None
 
     def read(self, table: str, round_: int, name: str, columns: Sequence[str] | None = None) -> list[Row]:
         """The rows of one shard."""

@@ -76,11 +76,13 @@ def refuse_too_few(plan: Plan, pairs: int, round_: Round) -> None:
         raise CheckFailed(
             f"{pairs} preference pairs ({usable} to train on) are fewer than a batch of {config.batch_size}: more "
             "documents (corpus.documents), more answers (sampling.answers), or a smaller training.batch_size; what "
-            f"fell out and why: pop sql --run {plan.run} \"select * from rejections\""
+            f'fell out and why: pop sql --run {plan.run} "select * from rejections"'
         )
 
 
-def training_job(plan: Plan, rows: list[Row], parent: Resolved, folder: Path, python: Path, device: Device) -> TrainingJob:
+def training_job(
+    plan: Plan, rows: list[Row], parent: Resolved, folder: Path, python: Path, device: Device
+) -> TrainingJob:
     """Write the preferences as one file and put the job together."""
     schema = TABLES["preferences"].schema
     data = pa.Table.from_pylist([{**row, "run": plan.run} for row in sorted(rows, key=lambda r: r["pair_id"])], schema)

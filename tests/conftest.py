@@ -80,7 +80,12 @@ def cli_process(prefect_server: None) -> Callable[..., tuple[int, str, str]]:
 
     def run(*arguments: str) -> tuple[int, str, str]:
         done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", *arguments], capture_output=True, text=True, env=env, timeout=300, check=False
+            [sys.executable, "-m", "flows.cli", *arguments],
+            capture_output=True,
+            text=True,
+            env=env,
+            timeout=300,
+            check=False,
         )
         return done.returncode, done.stdout, done.stderr
 

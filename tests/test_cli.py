@@ -27,7 +27,9 @@ FAKE = ("--set", "engine.kind=fake")
         (("round", "demo", "--set", "corpus.min_words=9000"), "min_words (9000) is above max_words"),
     ],
 )
-def test_a_mistake_in_the_settings_is_one_line_and_exit_code_2(cli: Cli, tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+def test_a_mistake_in_the_settings_is_one_line_and_exit_code_2(
+    cli: Cli, tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
     code, out, err = cli(*arguments, "--root", str(tmp_path))
     assert code == 2 and says in err and len(err.strip().splitlines()) == 1 and not out
     assert not list(tmp_path.iterdir())

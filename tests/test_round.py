@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -23,7 +24,9 @@ def contents(root: Path, run: str) -> dict[str, list[tuple[object, ...]]]:
     """Every row of every table, without what only time decides."""
     con = connect(Store(str(root), run))
     exclude = {"generations": " EXCLUDE (seconds, endpoint, run)"}
-    return {t: con.execute(f"SELECT *{exclude.get(t, ' EXCLUDE (run)')} FROM {t} ORDER BY ALL").fetchall() for t in TABLES}
+    return {
+        t: con.execute(f"SELECT *{exclude.get(t, ' EXCLUDE (run)')} FROM {t} ORDER BY ALL").fetchall() for t in TABLES
+    }
 
 
 def test_every_table_has_the_contracts_columns_and_provenance(fake_root: Path) -> None:
@@ -42,11 +45,18 @@ def test_nothing_is_lost_between_the_stages(fake_root: Path) -> None:
     assert funnel["answers"] == 6 * ok["problems"]
     assert funnel["rubrics"] == funnel["pairs"] == ok["problems"]
     assert ok["pairs"] > 0
-    assert rows(fake_root, "fake", "SELECT count(*) FROM pairs p SEMI JOIN preferences USING (pair_id)") == [(ok["pairs"],)]
+    assert rows(fake_root, "fake", "SELECT count(*) FROM pairs p SEMI JOIN preferences USING (pair_id)") == [
+        (ok["pairs"],)
+    ]
 
 
 def test_every_row_leads_to_the_calls_it_came_from(fake_root: Path) -> None:
-    for table, key in (("problems", "problem_id"), ("answers", "answer_id"), ("rubrics", "rubric_id"), ("ratings", "rating_id")):
+    for table, key in (
+        ("problems", "problem_id"),
+        ("answers", "answer_id"),
+        ("rubrics", "rubric_id"),
+        ("ratings", "rating_id"),
+    ):
         orphans = f"SELECT count(*) FROM {table} t WHERE generation_id IS NOT NULL AND generation_id NOT IN (SELECT generation_id FROM generations)"
         assert rows(fake_root, "fake", orphans) == [(0,)]
         if table != "answers":
@@ -55,7 +65,9 @@ def test_every_row_leads_to_the_calls_it_came_from(fake_root: Path) -> None:
 
 
 def test_the_reference_is_rated_and_never_paired(fake_root: Path) -> None:
-    assert rows(fake_root, "fake", "SELECT count(*) > 0 FROM ratings JOIN answers USING (answer_id) WHERE rollout = -1") == [(True,)]
+    assert rows(
+        fake_root, "fake", "SELECT count(*) > 0 FROM ratings JOIN answers USING (answer_id) WHERE rollout = -1"
+    ) == [(True,)]
     paired = "SELECT count(*) FROM pairs JOIN answers ON answer_id IN (chosen_answer_id, rejected_answer_id) WHERE rollout = -1"
     assert rows(fake_root, "fake", paired) == [(0,)]
 
@@ -84,9 +96,16 @@ def test_a_resumed_round_reuses_what_is_there_and_makes_what_is_missing(fake_roo
 
 def test_a_changed_rubric_setting_redoes_rubrics_and_what_follows_only(fake_root: Path, tmp_path: Path) -> None:
     shutil.copytree(fake_root / "fake", tmp_path / "fake")
-    times = {t: (tmp_path / f"fake/{t}/round=000/shard-00000.parquet").stat().st_mtime_ns for t in ("problems", "answers", "rubrics", "ratings", "pairs")}
+    times = {
+        t: (tmp_path / f"fake/{t}/round=000/shard-00000.parquet").stat().st_mtime_ns
+        for t in ("problems", "answers", "rubrics", "ratings", "pairs")
+    }
     run_fake(tmp_path, "fake", "rubric.max_criteria=2")
-    changed = {t for t, old in times.items() if (tmp_path / f"fake/{t}/round=000/shard-00000.parquet").stat().st_mtime_ns != old}
+    changed = {
+        t
+        for t, old in times.items()
+        if (tmp_path / f"fake/{t}/round=000/shard-00000.parquet").stat().st_mtime_ns != old
+    }
     assert changed == {"rubrics", "ratings", "pairs"}
 
 
@@ -100,10 +119,13 @@ def test_fewer_documents_leave_no_row_of_the_others(fake_root: Path, tmp_path: P
 def test_prefect_shows_reused_tasks_readable_names_and_artifacts(fake_root: Path, tmp_path: Path) -> None:
     shutil.copytree(fake_root / "fake", tmp_path / "fake")
     run_fake(tmp_path, "fake")
+    deadline = time.monotonic() + 30  # Prefect records task runs a little after they happen
     with get_client(sync_client=True) as client:
         names = {flow_run.name for flow_run in client.read_flow_runs(limit=200)}
-        states = {(task.name, task.state_name) for task in client.read_task_runs(limit=200)}
         keys = {artifact.key for artifact in client.read_artifacts(limit=200)}
+        states: set[tuple[str, str | None]] = set()
+        while ("answer shard-00001", "Reused") not in states and time.monotonic() < deadline:
+            states = {(task.name, task.state_name) for task in client.read_task_runs(limit=200)}
     assert "fake-r000" in names
     assert ("answer shard-00001", "Reused") in states
     assert {"funnel", "sample-rubrics", "progress-answer"} <= keys

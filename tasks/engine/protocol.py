@@ -89,7 +89,7 @@ class Generation:
         if self.finish_reason == "content_filter":
             return "refused", "the server's content filter stopped it"
         if self.finish_reason in ("too_long", "rejected"):
-            return self.finish_reason, f"the server did not take the request: {(self.completion or '')[:300]}"
+            return self.finish_reason, (self.completion or "")[:300]
         if not (self.completion or "").strip():
             return "empty", "the model wrote nothing"
         return None

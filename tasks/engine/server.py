@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 
 from schemas.config import EngineConfig
 from schemas.errors import DependencyError, UserError
 from schemas.load import PROJECT
+from tasks.engine.protocol import EngineError
 from tasks.processes import Guarded, end_orphans
 
 Say = Callable[[str], None]
@@ -26,15 +28,13 @@ class Machine:
     """What the server will run on."""
 
     device: str  # cpu or cuda
-    cores: int
+    cores: tuple[int, ...]
     fast_bf16: bool
 
 
 def this_machine(device: str) -> Machine:
-    """Cores that this process may use, and whether they multiply bfloat16 in hardware."""
-    import psutil
-
-    cores = len(psutil.Process().cpu_affinity() or [0])
+    """The cores that this process may use, and whether they multiply bfloat16 in hardware."""
+    cores = tuple(psutil.Process().cpu_affinity() or (0,))
     info = Path("/proc/cpuinfo")
     flags = set(info.read_text().split()) if info.exists() else set()
     return Machine(device, cores, bool(_BF16_FLAGS & flags))
@@ -71,8 +71,10 @@ def vllm_environment(machine: Machine) -> dict[str, str]:
     """Environment of the server: no telemetry, no hub (weights are a folder), every core on a CPU."""
     env = QUIET | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     if machine.device == "cpu":
-        # the default binding leaves one core idle
-        env |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": f"0-{machine.cores - 1}"}
+        # The default binding leaves one core idle. Waiting threads sleep: spinning, they take the very core that they
+        # wait for as soon as anything else runs.
+        cores = ",".join(map(str, machine.cores))
+        env |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": cores, "OMP_WAIT_POLICY": "passive"}
     return env
 
 
@@ -108,6 +110,10 @@ async def serve(
     try:
         await _wait_ready(server, port, config.start_timeout_sec, say)
         yield f"http://127.0.0.1:{port}/v1"
+    except EngineError:
+        if server.poll() is None:
+            raise
+        raise DependencyError(f"{name} died while it was in use; {_last_lines(server)}") from None
     finally:
         server.stop()
 
