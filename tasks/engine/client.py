@@ -80,6 +80,7 @@ class Client:
         async with self._gate, _InFlight(self._replicas) as replica:
             started = time.monotonic()
             try:
+                await self._require_room(request)
                 answer = await _sent(
                     replica, replica.client.chat.completions.create,
                     model=self.served_name, messages=list(request.messages), **params,
@@ -106,6 +107,9 @@ class Client:
             context = await self._tokenize(replica, request.context, special=True)
             targets = [await self._target_tokens(replica, " " + target.strip()) for target in request.targets]
             try:
+                longest = max(len(context) + len(target) for target in targets) + 1
+                if longest > (limit := await self.max_model_len()):
+                    raise Rejected("too_long", f"not sent: {longest} tokens, and the context is {limit}")
                 answer = await _sent(
                     replica, replica.client.completions.create, model=self.served_name, max_tokens=1,
                     temperature=0.0, prompt=[context + target for target in targets],
@@ -140,6 +144,13 @@ class Client:
             if response is not None:
                 return Budget(int(response["count"]) + max_tokens, limit, exact=True)
         return Budget(bound // 3 + max_tokens, limit)  # no tokenizer to be had: 3 bytes a token
+
+    async def _require_room(self, request: Request) -> None:
+        """Raise `Rejected` for a request that is known not to fit; an estimate is left to the server to judge."""
+        budget = await self.budget(request.messages, request.sampling.max_tokens)
+        if budget.exact and not budget.fits:
+            message = f"not sent: {budget.tokens} tokens with max_tokens, and the context is {budget.limit}"
+            raise Rejected("too_long", message)
 
     async def max_model_len(self) -> int:
         """The context in tokens: as configured, else as the server's model list says, else 8,192."""
