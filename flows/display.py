@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 LABELS = {
     "shard": "documents", "propose": "problems", "answer": "answers", "rubric": "rubrics", "rate": "ratings",
@@ -27,6 +28,7 @@ class Display:
         self.calls: dict[str, int] = {}
         self.logger: Any = None
         self._ids: dict[str, TaskID] = {}
+        self._wait: TaskID | None = None
         self._bars = Progress(
             SpinnerColumn(finished_text="[green]✔"), TextColumn("{task.description:<10}"), BarColumn(32),
             MofNCompleteColumn(), TextColumn("[dim]{task.fields[note]}"), TimeElapsedColumn(), console=self.console,
@@ -52,10 +54,25 @@ class Display:
     def say(self, text: str) -> None:
         """One line of news, with the time since the start."""
         seconds = int(time.monotonic() - self._started)
-        self.console.print(f"[dim]{seconds // 60:3d}:{seconds % 60:02d}[/dim]  ", end="")
-        self.console.print(text, markup=False, soft_wrap=True)
+        line = Text.assemble((f"{seconds // 60:3d}:{seconds % 60:02d}  ", "dim"), text)
+        self.console.print(line, soft_wrap=True)
         if self.logger:
             self.logger.info(text)
+
+    def waiting(self, text: str) -> None:
+        """A line that is only worth seeing while it lasts; empty when the wait is over."""
+        if not self.live:
+            if text and time.monotonic() - self._told > EVERY_SEC:
+                self._told = time.monotonic()
+                self.say(text)
+            return
+        if self._wait is None and text:
+            self._wait = self._bars.add_task("engine", total=None, note=text)
+        elif self._wait is not None and text:
+            self._bars.update(self._wait, note=text)
+        elif self._wait is not None:
+            self._bars.remove_task(self._wait)
+            self._wait = None
 
     def call(self, stage: str) -> None:
         """A model call (training: a step) is finished."""

@@ -159,14 +159,13 @@ class Engines(Mapping[str, Client]):
         port = free_port(config.port)
         log = self._store.workdir / "logs" / f"engine-{name}.log"
         if config.kind == "fake":
-            return serve(
-                "the fake engine", fake_command(port, config.max_model_len), {}, port, log, config, self._display.say
-            )
-        assert model.path is not None
-        machine = this_machine(runtime_device())
-        command = vllm_command(runtime_python(), model.path, port, config, machine)
-        title = f"vLLM with {Path(model.path).name} on {machine.device}"
-        return serve(title, command, vllm_environment(machine), port, log, config, self._display.say)
+            title, command, env = "the fake engine", fake_command(port, config.max_model_len), dict[str, str]()
+        else:
+            assert model.path is not None
+            machine = this_machine(runtime_device())
+            command, env = vllm_command(runtime_python(), model.path, port, config, machine), vllm_environment(machine)
+            title = f"vLLM with {Path(model.path).name} on {machine.device}"
+        return serve(title, command, env, port, log, config, self._display.say, self._display.waiting)
 
 
 async def _check_room(client: Client, config: Config, name: str) -> None:

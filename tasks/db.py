@@ -1,5 +1,6 @@
 """DuckDB over a run's Parquet: every table, also an empty one, and the views of `schemas/views.sql`."""
 
+from glob import escape
 from pathlib import Path
 
 import duckdb
@@ -27,10 +28,12 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
 
 
 def _scan(store: Store, table: str) -> str:
-    base = store.base if store.local else f"{_protocol(store)}://{store.base}"
+    base = escape(store.base) if store.local else f"{_protocol(store)}://{escape(store.base)}"
     pattern = f"{base}/{table}/round=*/*.parquet".replace("'", "''")
-    options = "hive_partitioning=true, hive_types={'round': INTEGER}, union_by_name=true"
-    return f"SELECT * FROM read_parquet('{pattern}', {options})"
+    # not by hive_partitioning: a root such as `sweep/run=5` would put its own column over ours
+    round_ = "regexp_extract(filename, 'round=([0-9]+)/[^/]*$', 1)::INTEGER AS round"
+    options = "hive_partitioning=false, union_by_name=true, filename=true"
+    return f"SELECT * EXCLUDE (filename), {round_} FROM read_parquet('{pattern}', {options})"
 
 
 def _protocol(store: Store) -> str:

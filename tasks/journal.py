@@ -6,8 +6,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO
 
-from schemas.errors import DependencyError
 from tasks.engine.protocol import Generation
+from tasks.store import unwritable
 
 _FIELDS = {field.name for field in fields(Generation)}
 
@@ -31,7 +31,8 @@ class Journal:
         """Append, handing the line to the operating system before it returns.
 
         Raises:
-            DependencyError: the disk is full or not to be written.
+            UserError: the disk is full.
+            DependencyError: it cannot be written.
         """
         line = json.dumps(asdict(generation), ensure_ascii=True).encode() + b"\n"
         try:
@@ -40,8 +41,7 @@ class Journal:
             self._handle.write(line)
             self._handle.flush()
         except OSError as error:
-            raise DependencyError(f"cannot write {self.path}: {error.strerror}; free space or mend it, then run "
-                                  "the same command again") from error  # fmt: skip
+            raise unwritable(self.path, error) from None
         self._done[generation.generation_id] = generation
 
     def _opened(self) -> IO[bytes]:

@@ -136,13 +136,17 @@ def _shown(answers: list[Row], max_words: int) -> str:
 
 
 async def _stepwise(asker: Asker, rubric_id: str, document: Row, problem: Row, _: list[Row]) -> Written:
-    """One call for the gold facts, a line each; every fact is a criterion of weight 1. No answers are in view."""
+    """One call for the gold facts; every fact is a criterion of weight 1.
+
+    Neither answers nor the reference are in view: a small model would copy the reference, and a reference that is
+    measured by itself says nothing.
+    """
     config = asker.plan.config
     most = config.rubric.max_criteria
     values = {"problem": data(problem["problem"]), "topic": topic(document), "max_criteria": str(most)}
 
     def render(words: int) -> str:
-        material = f"Text:\n{data(first_words(document['text'], words))}\n\n{data(problem['reference_answer'])}\n\n"
+        material = f"Text:\n{data(first_words(document['text'], words))}\n\n"
         seen = values | {"material": material if config.rubric.show_document else ""}
         return asker.plan.prompts.render("facts_step", seen)
 

@@ -1,6 +1,7 @@
 """Which runs there are under a root."""
 
 import json
+from glob import escape
 from typing import Any
 
 import fsspec
@@ -11,7 +12,7 @@ from tasks.store import Store
 def runs(root: str) -> list[str]:
     """Names of the runs under a root: the folders with a round's manifest."""
     fs, base = fsspec.core.url_to_fs(root)
-    found = fs.glob(f"{base.rstrip('/')}/*/manifests/round=*/round.json")
+    found = fs.glob(f"{escape(base.rstrip('/'))}/*/manifests/round=*/round.json")
     return sorted({path.split("/")[-4] for path in found})
 
 
@@ -23,5 +24,4 @@ def newest_run(root: str) -> str | None:
 
 def manifests(store: Store) -> list[dict[str, Any]]:
     """The manifests of a run's rounds, oldest round first."""
-    paths = sorted(store.fs.glob(f"{store.base}/manifests/round=*/round.json"))
-    return [json.loads(store.fs.cat_file(path)) for path in paths]
+    return [json.loads(store.fs.cat_file(path)) for path in store.glob("manifests/round=*/round.json")]

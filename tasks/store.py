@@ -11,6 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import DependencyError, UserError
+from schemas.errors import DependencyError, PopError, UserError
 from schemas.tables import TABLES
 from tasks.processes import state_dir
 
@@ -65,11 +66,7 @@ class Store:
                 return
             publish_local(Path(path), content)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise UserError(f"the disk is full, {path} cannot be written: {AGAIN}") from None
-            raise DependencyError(
-                f"cannot write {path} ({error.strerror or error}): mend it, then {AGAIN.partition(', ')[2]}"
-            ) from None
+            raise unwritable(path, error) from None
 
     def read(self, table: str, round_: int, name: str, columns: Sequence[str] | None = None) -> list[Row]:
         """The rows of one shard."""
@@ -89,15 +86,26 @@ class Store:
     def files(self, table: str, round_: int | None = None) -> list[str]:
         """Names (without suffix) of a table's files in a round, or full paths over all rounds, sorted."""
         if round_ is None:
-            return sorted(self.fs.glob(f"{self.base}/{table}/round=*/*.parquet"))
-        found = self.fs.glob(f"{self.base}/{table}/round={round_:03d}/*.parquet")
+            return self.glob(f"{table}/round=*/*.parquet")
+        found = self.glob(f"{table}/round={round_:03d}/*.parquet")
         return sorted(path.rsplit("/", 1)[1].removesuffix(".parquet") for path in found)
+
+    def glob(self, pattern: str) -> list[str]:
+        """Full paths of what matches under the run, sorted; the run's own path may hold brackets."""
+        return sorted(self.fs.glob(f"{escape(self.base)}/{pattern}"))
 
     def set_aside(self, table: str, round_: int, name: str) -> None:
         """Take a file out of the tables without losing it: into `superseded/`, under a name of its own."""
         target = f"{self.base}/superseded/{table}/round={round_:03d}/{name}.{uuid.uuid4().hex[:8]}.parquet"
         self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
         self.fs.mv(self.path(table, round_, name), target)
+
+
+def unwritable(path: str | Path, error: OSError) -> PopError:
+    """The one line for a file that cannot be written."""
+    if error.errno == errno.ENOSPC:
+        return UserError(f"the disk is full, {path} cannot be written: {AGAIN}")
+    return DependencyError(f"cannot write {path} ({error.strerror or error}): mend it, then {AGAIN.partition(', ')[2]}")
 
 
 def publish_local(path: Path, content: bytes) -> None:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "vllm", "transformers", "deepspeed", "openrlhf"}
 # Run by path in the runtime environment; the controller never imports them.
 RUNTIME_SIDE = {
+    "tasks.engine.serve_on_cpu",
     "tasks.training.launch",
     "tasks.training.prepare",
     "tasks.training.check",

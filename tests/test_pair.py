@@ -85,7 +85,8 @@ def test_of_pairs_as_wide_the_nearer_in_length_is_taken_then_the_lower_id() -> N
 def rows_of(answers: list[Row], scores: dict[str, float | None], rubric: str = "ok") -> list[Row]:
     """The pair rows of one problem; answers whose score is None have a rating that failed."""
     ratings = [
-        {"answer_id": name, "score": value, "status": "malformed" if value is None else "ok"} for name, value in scores.items()
+        {"answer_id": name, "score": value, "status": "malformed" if value is None else "ok"}
+        for name, value in scores.items()
     ]
     return pair(PLAN, [problem()], answers, [{"problem_id": "p0", "status": rubric}], ratings)
 

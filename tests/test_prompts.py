@@ -29,7 +29,9 @@ STRUCTURE = re.compile(
     r'|description)\b|<[|｜]|[|｜]>|"""|\[/?INST\]|</?s>|<(?:start|end)_of_turn>',
     re.IGNORECASE,
 )
-MADE_OF_US = st.text(alphabet='<>|｜/ {}"[]\n', max_size=12) | st.sampled_from(HOSTILE + ("document", "answer", "INST", "s"))
+MADE_OF_US = st.text(alphabet='<>|｜/ {}"[]\n', max_size=12) | st.sampled_from(
+    HOSTILE + ("document", "answer", "INST", "s")
+)
 
 
 def rendered(name: str, text: str, task_type: str = "general") -> str:

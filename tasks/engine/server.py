@@ -43,7 +43,7 @@ def this_machine(device: str) -> Machine:
 def vllm_command(python: Path, model: str, port: int, config: EngineConfig, machine: Machine) -> list[str]:
     """The command line of vLLM's OpenAI-compatible server."""
     command = [
-        str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name", "policy",
+        str(python), *_entry(machine), "--model", model, "--served-model-name", "policy",
         "--host", "127.0.0.1", "--port", str(port), "--dtype", _dtype(config, machine),
         "--structured-outputs-config", '{"backend":"guidance","disable_any_whitespace":true}',
     ]  # fmt: skip
@@ -58,6 +58,12 @@ def vllm_command(python: Path, model: str, port: int, config: EngineConfig, mach
         command += ["--gpu-memory-utilization", str(config.gpu_memory_utilization)]
         command += ["--tensor-parallel-size", str(config.tensor_parallel_size)]
     return command + list(config.extra_args)
+
+
+def _entry(machine: Machine) -> list[str]:
+    if machine.device == "cpu":
+        return [str(Path(__file__).with_name("serve_on_cpu.py"))]
+    return ["-m", "vllm.entrypoints.openai.api_server"]
 
 
 def _dtype(config: EngineConfig, machine: Machine) -> str:
@@ -97,8 +103,9 @@ def free_port(wanted: int = 0) -> int:
 
 @asynccontextmanager
 async def serve(
-    name: str, command: list[str], env: dict[str, str], port: int, log: Path, config: EngineConfig, say: Say
-) -> AsyncIterator[str]:
+    name: str, command: list[str], env: dict[str, str], port: int, log: Path, config: EngineConfig, say: Say,
+    waiting: Say,
+) -> AsyncIterator[str]:  # fmt: skip
     """Run a server while the body runs; yields its base URL. Whatever happens, nothing of it stays behind.
 
     Raises:
@@ -106,9 +113,11 @@ async def serve(
     """
     for orphan in end_orphans():
         say(f"ended what a dead run left behind: {orphan}")
+    started = time.monotonic()
     server = Guarded(name, command, env, log, cwd=PROJECT)
     try:
-        await _wait_ready(server, port, config.start_timeout_sec, say)
+        await _wait_ready(server, port, config.start_timeout_sec, waiting)
+        say(f"{name} is ready after {time.monotonic() - started:.0f} s")
         yield f"http://127.0.0.1:{port}/v1"
     except EngineError:
         if server.poll() is None:
@@ -118,19 +127,19 @@ async def serve(
         server.stop()
 
 
-async def _wait_ready(server: Guarded, port: int, timeout_sec: float, say: Say) -> None:
-    started, told = time.monotonic(), 0.0
-    async with httpx.AsyncClient(timeout=2) as http:
-        while (waited := time.monotonic() - started) < timeout_sec:
-            if server.poll() is not None:
-                raise DependencyError(f"{server.name} died while starting; {_last_lines(server)}")
-            if await _healthy(http, port):
-                say(f"{server.name} is ready after {waited:.0f} s")
-                return
-            if waited - told >= 5:
-                told = waited
-                say(f"{server.name} is starting: {waited:.0f} s of at most {timeout_sec:.0f} s")
-            await asyncio.sleep(0.25)
+async def _wait_ready(server: Guarded, port: int, timeout_sec: float, waiting: Say) -> None:
+    started = time.monotonic()
+    try:
+        async with httpx.AsyncClient(timeout=2) as http:
+            while (waited := time.monotonic() - started) < timeout_sec:
+                if server.poll() is not None:
+                    raise DependencyError(f"{server.name} died while starting; {_last_lines(server)}")
+                if await _healthy(http, port):
+                    return
+                waiting(f"{server.name} is starting: {waited:.0f} s of at most {timeout_sec:.0f} s")
+                await asyncio.sleep(0.25)
+    finally:
+        waiting("")
     raise DependencyError(
         f"{server.name} was not ready within {timeout_sec:.0f} s (engine.start_timeout_sec); {_last_lines(server)}"
     )

@@ -219,7 +219,9 @@ def claim(job: TrainingJob) -> Workdir:
     if before == identity:
         return paths
     if paths.model.exists():  # it may have been promoted and be in use: keep it, under another name
-        paths.model.replace(paths.root / f"model.{str(before)[:8]}")
+        kept = paths.root / f"model.{str(before)[:8]}"
+        shutil.rmtree(kept, ignore_errors=True)  # from the same job: the same model
+        paths.model.replace(kept)
     paths.clear()
     write_json(paths.job, {"hash": identity, "job": asdict(job)})
     return paths

@@ -7,6 +7,7 @@ The same job asked for again continues where it stopped, and a finished one retu
 import json
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -117,8 +118,17 @@ def _launch(job: TrainingJob, prepared: Prepared, paths: Workdir, follow: Callab
     guarded = Guarded("the trainer", command, _environment(job, paths), paths.log("train"))
     code = guarded.wait(job.timeout_sec, tick=follow)
     if code:
-        raise DependencyError(f"the trainer failed (exit {code}); its last lines:\n{guarded.tail()}")
+        raise DependencyError(f"the trainer {_fate(code)}; its last lines:\n{_last_lines(guarded.log)}")
     paths.saving.replace(paths.saved)
+
+
+def _fate(code: int) -> str:
+    return "was killed, perhaps for want of memory" if code == 128 + signal.SIGKILL else f"failed (exit {code})"
+
+
+def _last_lines(log: Path, lines: int = 15) -> str:
+    """The end of the trainer's log without its progress bars."""
+    return "\n".join([line for line in tail(log, 500).splitlines() if "%|" not in line][-lines:])
 
 
 def _launcher(job: TrainingJob) -> list[str]:

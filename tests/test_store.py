@@ -1,0 +1,430 @@
+"""What is on disk is whole or not there, known by its fingerprint, and written by one process at a time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.config import Config
+from schemas.errors import DependencyError, UserError
+from schemas.tables import TABLES
+from tasks.engine.protocol import Generation, Likelihood, Request
+from tasks.journal import Journal
+from tasks.lock import run_lock
+from tasks.models import resolve
+from tasks.plan import STAGES, make_plan
+from tasks.prompts import HERE
+from tasks.runs import newest_run, runs
+from tasks.stage import Round
+from tasks.store import Store, publish_local
+from tests.samples import STEPWISE, Row, an_answer, config, plan_of
+
+ROOT = Path(__file__).resolve().parents[1]
+FOOTER = {"stage": "answer", "fingerprint": "f"}
+GENERATION = Generation(
+    "g1", "s", "answer", "m", "http://h/v1", [{"role": "user", "content": "Wïe?\n"}], "{}", 'a "b"\n\ud800\x00', "stop", 3, 4, 0.5, 0
+)  # fmt: skip
+
+
+def child(code: str) -> subprocess.Popen[str]:
+    """Python code in a process of its own, which tells when it is ready by a line."""
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A run in a folder, and one in an object store."""
+    monkeypatch.setenv("POP_CACHE", str(tmp_path / "cache"))
+    return Store(str(tmp_path / "runs") if request.param == "local" else f"memory://{tmp_path.name}/runs", "r1")
+
+
+# Files
+
+
+def test_rows_come_back_as_they_were_written(store: Store) -> None:
+    rubric = {
+        "rubric_id": "r",
+        "criteria": [{"name": "n", "gold": None, "description": "d", "weight": 1.0}],
+        "shown_answer_ids": [],
+    }
+    store.write("rubrics", 0, "shard-00000", [rubric, {"rubric_id": "s", "status": "malformed"}], FOOTER)
+    full, failed = store.read("rubrics", 0, "shard-00000")
+    assert full == rubric | {
+        "run": "r1",
+        "problem_id": None,
+        "document_id": None,
+        "status": None,
+        "reason": None,
+        "generation_id": None,
+    }
+    assert failed["criteria"] is None  # not an empty list: null
+    assert store.read("rubrics", 0, "shard-00000", ["rubric_id"]) == [{"rubric_id": "r"}, {"rubric_id": "s"}]
+
+
+def test_a_file_without_rows_has_the_tables_columns(store: Store) -> None:
+    store.write("pairs", 3, "shard-00000", [], FOOTER)
+    with store.fs.open(store.path("pairs", 3, "shard-00000"), "rb") as handle:
+        assert pq.read_schema(handle).names == TABLES["pairs"].schema.names
+    assert store.files("pairs", 3) == ["shard-00000"]
+    assert store.files("pairs", 0) == store.files("answers") == []
+
+
+def test_the_footer_tells_the_writer(store: Store) -> None:
+    store.write("answers", 0, "shard-00000", [an_answer("a")], FOOTER | {"settings": {"deep": ["ü", 1.5, None]}})
+    assert store.footer("answers", 0, "shard-00000") == FOOTER | {"settings": {"deep": ["ü", 1.5, None]}}
+    assert store.footer("answers", 0, "shard-00001") is None
+
+
+def test_a_torn_file_has_no_footer(store: Store) -> None:
+    store.write("answers", 0, "shard-00000", [an_answer(f"a{n}") for n in range(50)], FOOTER)
+    path = store.path("answers", 0, "shard-00000")
+    whole = store.fs.cat_file(path)
+    for size in (0, 3, len(whole) // 2, len(whole) - 1):
+        store.fs.pipe_file(path, whole[:size])
+        assert store.footer("answers", 0, "shard-00000") is None
+    store.fs.pipe_file(path, b"PAR1" + whole[4:-12] + b"\xff" * 4 + b"PAR1")
+    assert store.footer("answers", 0, "shard-00000") is None
+
+
+def test_a_parquet_file_of_somebody_else_is_not_taken_for_a_shard(store: Store, tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"x": [1]}), sink)
+    store.publish(store.path("answers", 0, "shard-00000"), sink.getvalue().to_pybytes())
+    assert store.footer("answers", 0, "shard-00000") is None
+
+
+def test_what_is_set_aside_is_out_of_the_tables_and_not_lost(store: Store) -> None:
+    for _ in range(2):
+        store.write("answers", 0, "shard-00000", [an_answer("a")], FOOTER)
+        store.set_aside("answers", 0, "shard-00000")
+    assert store.files("answers") == []
+    assert len(store.fs.find(f"{store.base}/superseded/answers/round=000")) == 2
+
+
+@pytest.mark.parametrize("moment", ["os.fsync", "pathlib.Path.replace"])
+def test_a_kill_while_writing_leaves_no_parquet_file_and_the_old_one_whole(tmp_path: Path, moment: str) -> None:
+    for before in (None, "old"):
+        store = Store(str(tmp_path), f"run-{before}")
+        if before:
+            store.write("answers", 0, "shard-00000", [an_answer(before)], FOOTER)
+        killed = child(f"""
+            import os, pathlib
+            from tasks.store import Store
+            {moment} = lambda *_: os.kill(os.getpid(), 9)
+            Store({str(tmp_path)!r}, "run-{before}").write("answers", 0, "shard-00000", [{{"answer_id": "new"}}], {{}})
+        """)
+        assert killed.wait(60) == -signal.SIGKILL
+        folder = tmp_path / f"run-{before}" / "answers" / "round=000"
+        assert [p.name for p in folder.iterdir() if p.name.endswith(".parquet")] == (
+            ["shard-00000.parquet"] if before else []
+        )
+        assert len(list(folder.iterdir())) == (2 if before else 1)  # the temporary file
+        assert store.files("answers", 0) == (["shard-00000"] if before else [])
+        if before:
+            assert [row["answer_id"] for row in store.read("answers", 0, "shard-00000")] == ["old"]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    store = Store(str(tmp_path), "r1")
+    with pytest.raises(UserError, match="the disk is full"):
+        store.write("answers", 0, "shard-00000", [an_answer("a")], FOOTER)
+    assert list((tmp_path / "r1" / "answers" / "round=000").iterdir()) == []
+
+
+def test_a_root_that_cannot_be_is_the_users_mistake() -> None:
+    with pytest.raises(UserError, match="--root"):
+        Store("nosuchscheme://bucket/x", "r1")
+
+
+# Journal
+
+
+def journal_with(path: Path, *names: str) -> None:
+    """A journal of these generations, let go of."""
+    journal = Journal(path)
+    for name in names:
+        journal.add(replace(GENERATION, generation_id=name))
+    journal.close()
+
+
+def test_a_generation_comes_back_as_it_was(tmp_path: Path) -> None:
+    journal_with(tmp_path / "deep" / "j.jsonl", "g1")
+    assert Journal(tmp_path / "deep" / "j.jsonl").get("g1") == GENERATION
+
+
+def test_what_is_added_is_on_disk_at_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.add(GENERATION)
+    assert "g1" in Journal(tmp_path / "j")
+
+
+def test_a_torn_last_line_is_owed_again_and_the_next_line_survives(tmp_path: Path) -> None:
+    journal_with(tmp_path / "j", "g1", "g2")
+    whole = (tmp_path / "j").read_bytes()
+    for size in range(whole.index(b"\n") + 1, len(whole)):  # wherever the kill fell in the second line
+        (tmp_path / "j").write_bytes(whole[:size])
+        assert ("g1" in Journal(tmp_path / "j"), "g2" in Journal(tmp_path / "j")) == (True, size == len(whole) - 1)
+        if size % 40 == 0:
+            journal_with(tmp_path / "j", "g3")
+            again = Journal(tmp_path / "j")
+            assert ["g1" in again, "g2" in again, "g3" in again] == [True, False, True]
+
+
+def test_lines_of_another_version_or_of_noise_do_no_harm(tmp_path: Path) -> None:
+    newer = asdict(replace(GENERATION, generation_id="newer")) | {"colour": "red"}
+    older = {
+        key: value for key, value in asdict(replace(GENERATION, generation_id="older")).items() if key != "seconds"
+    }
+    lines = [b"\xff\xfe", b"[]", b"7", b"", json.dumps(newer).encode(), json.dumps(older).encode()]
+    (tmp_path / "j").write_bytes(b"\n".join(lines) + b"\n")
+    journal = Journal(tmp_path / "j")
+    assert journal.get("newer") == replace(GENERATION, generation_id="newer")
+    assert "older" not in journal
+
+
+def test_a_published_shards_journal_is_gone(tmp_path: Path) -> None:
+    journal_with(tmp_path / "j", "g1")
+    Journal(tmp_path / "j").remove()
+    assert not (tmp_path / "j").exists()
+    Journal(tmp_path / "j").remove()
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    (tmp_path / "j").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="the disk is full"):
+        journal.add(GENERATION)
+    assert "g1" not in journal
+
+
+# Lock
+
+
+def test_a_second_start_says_who_holds_the_run_and_a_dead_holder_does_not(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), "r1")
+    holder = child(f"""
+        import time
+        from tasks.lock import run_lock
+        from tasks.store import Store
+        with run_lock(Store({str(tmp_path)!r}, "r1")):
+            print("held", flush=True)
+            time.sleep(60)
+    """)
+    try:
+        assert holder.stdout and holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=f"r1 is in use by process {holder.pid} on "), run_lock(store):
+            pass
+        with run_lock(Store(str(tmp_path), "r2")):  # another run is free
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with run_lock(store):
+        pass
+    with run_lock(store):  # and let go of
+        pass
+
+
+def test_one_process_does_not_take_a_run_twice(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), "r1")
+    with run_lock(store), pytest.raises(UserError, match=f"process {os.getpid()} on "), run_lock(store):
+        pass
+
+
+def test_the_bodys_errors_are_its_own_and_free_the_run(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), "r1")
+    with pytest.raises(PermissionError, match="theirs"), run_lock(store):
+        raise PermissionError("theirs")
+    with run_lock(store):
+        pass
+
+
+def test_a_root_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DependencyError, match="choose another --root"), run_lock(Store(str(tmp_path / "file"), "r1")):
+        pass
+
+
+# Fingerprints
+
+AFTER_RUBRIC = {"rubric", "rate", "pair", "train"}
+TWO_MODELS: Row = {"models": {"policy": {"path": "a/b"}, "teacher": {"path": "c/d"}}}
+
+
+def changed(before: Config, after: Config) -> set[str]:
+    """Stages that are done again when the settings change so."""
+    old, new = plan_of(before).fingerprints, plan_of(after).fingerprints
+    return {stage for stage in STAGES if old[stage] != new[stage]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"engine": {"max_in_flight": 3}}, {"engine": {"timeout_sec": 9}}, {"engine": {"start_timeout_sec": 9}},
+        {"engine": {"max_retries": 0}}, {"engine": {"port": 8000}}, {"engine": {"gpu_memory_utilization": 0.5}},
+        {"storage": {"compression_level": 9}}, {"training": {"timeout_sec": 9, "save_steps": 1, "enabled": False}},
+    ],
+)  # fmt: skip
+def test_what_does_not_change_the_output_changes_no_fingerprint(change: Row) -> None:
+    assert changed(config(), config(change)) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({"corpus": {"seed": 1}}, set(STAGES)),
+        ({"sampling": {"propose": {"temperature": 0.1}}}, set(STAGES) - {"shard"}),
+        ({"sampling": {"seed": 1}}, set(STAGES) - {"shard"}),
+        ({"sampling": {"answers": 5}}, {"answer"} | AFTER_RUBRIC),
+        ({"sampling": {"answer": {"top_p": 0.5}}}, {"answer"} | AFTER_RUBRIC),
+        ({"rubric": {"max_criteria": 3}}, AFTER_RUBRIC),
+        ({"rubric": {"show_document": False}}, AFTER_RUBRIC),
+        ({"sampling": {"rubric": {"temperature": 0.1}}}, AFTER_RUBRIC),
+        ({"roles": {"rubric": "teacher"}}, AFTER_RUBRIC),
+        ({"roles": {"judge": "teacher"}}, {"rate", "pair", "train"}),
+        ({"sampling": {"judge": {"temperature": 0.1}}}, {"rate", "pair", "train"}),
+        ({"rating": {"mode": "likelihood"}}, {"rate", "pair", "train"}),
+        ({"pairing": {"min_margin": 0.1}}, {"pair", "train"}),
+        ({"training": {"beta": 0.2}}, {"train"}),
+        ({"training": {"max_tokens": 512}}, {"train"}),
+    ],
+)  # fmt: skip
+def test_a_change_re_does_its_stage_and_what_follows(change: Row, stages: set[str]) -> None:
+    assert changed(config(TWO_MODELS), config(TWO_MODELS, change)) == stages
+
+
+@pytest.mark.parametrize("layer", [{"rubric": {"shown_answers": 0}}, STEPWISE])
+def test_a_rubric_that_shows_no_answers_does_not_depend_on_them(layer: Row) -> None:
+    more = config(layer, sampling={"answers": 5})
+    assert changed(config(layer), more) == {"answer", "rate", "pair", "train"}
+
+
+def test_another_prompt_re_does_the_stage_that_sends_it(tmp_path: Path) -> None:
+    for name, stages in (("rubric", AFTER_RUBRIC), ("judge", {"rate", "pair", "train"}), ("facts_step", set[str]())):
+        own = tmp_path / name
+        own.mkdir()
+        (own / "judge.txt").write_text((HERE / "general" / "judge.txt").read_text())
+        settings = config(task={"type": str(own)})
+        before = plan_of(settings).fingerprints
+        (own / f"{name}.txt").write_text("Another prompt.")
+        after = plan_of(settings).fingerprints
+        assert {stage for stage in STAGES if before[stage] != after[stage]} == stages
+
+
+def test_other_weights_re_do_all_but_the_documents() -> None:
+    old, new = (make_plan(config(), "r", 0, {"policy": weights}).fingerprints for weights in ("weights:a", "weights:b"))
+    assert {stage for stage in STAGES if old[stage] != new[stage]} == set(STAGES) - {"shard"}
+
+
+def test_ids_do_not_depend_on_run_or_round_and_fingerprints_on_the_round_only() -> None:
+    here, elsewhere, later = plan_of(config(), 0, "a"), plan_of(config(), 0, "b"), plan_of(config(), 1, "a")
+    assert here.keys == elsewhere.keys == later.keys
+    assert here.fingerprints == elsewhere.fingerprints
+    assert not set(here.fingerprints.values()) & set(later.fingerprints.values())
+
+
+def test_the_footer_names_what_shaped_the_rows_and_no_key() -> None:
+    footer = plan_of(config(models={"policy": {"path": "a/b", "api_key_env": "MY_KEY"}})).footer("rubric")
+    assert {"stage", "fingerprint", "config_hash", "settings", "version", "inputs"} == footer.keys()
+    assert set(footer["inputs"]) == {"propose", "answer"}
+    assert footer["settings"]["model"] == "fake:policy"
+    assert "rubric" in footer["settings"]["prompts"]
+    assert "MY_KEY" not in json.dumps(footer)
+
+
+def test_only_this_stages_exact_settings_make_a_shard_done(store: Store) -> None:
+    plan, other = plan_of(config()), plan_of(config(rubric={"max_criteria": 2}))
+    store.write("rubrics", 0, "shard-00000", [], plan.footer("rubric"))
+    store.write("rubrics", 0, "shard-00001", [], plan.footer("rate"))
+    progress: Any = None
+    assert Round(plan, store, {}, progress).done("rubric", "shard-00000")
+    assert not Round(plan, store, {}, progress).done("rubric", "shard-00001")
+    assert not Round(plan, store, {}, progress).done("rubric", "shard-00002")
+    assert not Round(other, store, {}, progress).done("rubric", "shard-00000")
+
+
+def test_a_calls_identity_is_what_shapes_its_answer() -> None:
+    sampling = config().sampling.answer
+    request = Request("answer", "a1", "answer", ({"role": "user", "content": "Why?"},), sampling)
+    others = [
+        replace(request, subject_id="a2"), replace(request, attempt=1), replace(request, salt=1), replace(request, field="f"),
+        replace(request, messages=({"role": "user", "content": "How?"},)), replace(request, output=("X", {})),
+        replace(request, sampling=sampling.model_copy(update={"top_p": 0.5})), replace(request, role="judge"),
+    ]  # fmt: skip
+    ids = {one.generation_id("m") for one in (request, *others)} | {request.generation_id("m2")}
+    assert len(ids) == len(others) + 2
+    assert len({one.seed("m") for one in (request, *others)}) == len(others) + 1
+    asking = Likelihood("judge", "r", "c", ("t",))
+    assert asking.generation_id("m") != replace(asking, targets=("t", "u")).generation_id("m")
+
+
+# Runs and models
+
+
+def test_runs_are_the_folders_with_a_rounds_manifest_and_the_newest_is_the_last_written(tmp_path: Path) -> None:
+    for name, written in (
+        ("b", "2026-01-02T00:00:00+00:00"),
+        ("a", "2026-01-03T00:00:00+00:00"),
+        ("c", "2026-01-01T00:00:00+00:00"),
+    ):
+        publish_local(
+            tmp_path / name / "manifests" / "round=000" / "round.json", json.dumps({"written": written}).encode()
+        )
+    (tmp_path / "d" / "logs").mkdir(parents=True)
+    assert runs(str(tmp_path)) == ["a", "b", "c"]
+    assert newest_run(str(tmp_path)) == "a"
+    assert newest_run(str(tmp_path / "absent")) is None
+
+
+def resolved(**model: Any) -> Any:
+    """A model of these settings, found."""
+    return resolve("policy", config(models={"policy": model}, engine={"kind": "vllm"}), lambda _: None)
+
+
+def test_a_folders_identity_is_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POP_CACHE", str(tmp_path / "cache"))
+    folders: dict[str, Path] = {}
+    for name, weights in (("one", b"1"), ("copy", b"1"), ("two", b"2")):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        (folders[name] / "config.json").write_text("{}")
+        (folders[name] / "model.safetensors").write_bytes(weights)
+    one, copy, two = (resolved(path=str(folders[name])) for name in ("one", "copy", "two"))
+    assert one.identity == copy.identity != two.identity
+    assert one.path == str(folders["one"])
+    assert resolved(path=str(folders["one"])) == one  # remembered
+    served = resolved(path=str(folders["one"]), base_urls=["http://h/v1"], served_name="m")
+    assert served == one  # served elsewhere and trained from here: the weights say what it is
+
+
+def test_a_model_without_weights_is_the_users_mistake(tmp_path: Path) -> None:
+    makers: list[Callable[[], object]] = [
+        lambda: (tmp_path / "config.json").write_text("{}"), lambda: (tmp_path / "config.json").unlink(),
+    ]  # fmt: skip
+    for make in makers:
+        make()
+        with pytest.raises(UserError, match="without weights"):
+            resolved(path=str(tmp_path))
+    for path in ("./absent", "absent", "a/b/c", str(tmp_path / "absent")):
+        with pytest.raises(UserError, match="there is no folder"):
+            resolved(path=path)
+
+
+def test_what_only_a_server_has_is_known_by_its_name_there() -> None:
+    assert resolved(base_urls=["http://h/v1"], served_name="m").identity == "served:m"
