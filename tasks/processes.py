@@ -139,6 +139,14 @@ def _alive(pid: int, started: float) -> bool:
         return False
 
 
+def _is_another(pid: int, started: float) -> bool:
+    """Whether the pid was given to somebody else since (a dead guardian that nobody has waited for is still itself)."""
+    try:
+        return abs(psutil.Process(pid).create_time() - started) >= 1.0
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _group(pid: int) -> list[int]:
     members = []
     for process in psutil.process_iter():
@@ -165,8 +173,7 @@ def end_orphans() -> list[str]:
             continue
         if _alive(record.owner_pid, record.owner_started):
             continue
-        reused = psutil.pid_exists(record.pid) and not _alive(record.pid, record.started)
-        members = [] if reused else _group(record.pid)
+        members = [] if _is_another(record.pid, record.started) else _group(record.pid)
         for pid in members:
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -1,9 +1,10 @@
-"""A completion is read as exactly what was asked for, or refused: no text crashes a parser or becomes a wrong number."""
+"""A completion is read as exactly what was asked for, or refused: none crashes a parser or becomes a wrong number."""
 
 import json
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,9 +28,10 @@ few = settings(max_examples=60, deadline=None)
 pieces = st.lists(
     st.sampled_from(
         [
-            "<mark>", "</mark>", "<name>", "</name>", "Cause", "Cure", "<thoughts>", "</thoughts>", "<rating>", "</rating>",
-            "0", "1", "2", "3", "-1", "1.5", "true", "NaN", "٢", "２", "²", " ", "\n", '{"marks":[', "]}", "{", "}", ",",
-            '"name":"Cause"', '"thoughts":""', '"rating":', '"2"', "1e0", "2.0", "</think>", "<think>", "```json\n", "\n```",
+            "<mark>", "</mark>", "<name>", "</name>", "Cause", "Cure", "<thoughts>", "</thoughts>",
+            "<rating>", "</rating>", "0", "1", "2", "3", "-1", "1.5", "true", "NaN", "٢", "２", "²", " ", "\n",
+            '{"marks":[', "]}", "{", "}", ",", '"name":"Cause"', '"thoughts":""', '"rating":', '"2"', "1e0", "2.0",
+            "</think>", "<think>", "```json\n", "\n```",
         ]
     ),
     max_size=25,
@@ -74,7 +76,7 @@ def test_the_form_shown_in_the_prompt_is_the_form_that_is_read(model: type[Outpu
         .replace("<rating>…", "<rating>2")
         .replace("(one such block for each)", "")
     )
-    assert parse(model, filled, output_format)
+    assert isinstance(parse(model, filled, output_format), model)
 
 
 def test_text_around_tags_and_a_fence_around_json_do_no_harm() -> None:
@@ -144,7 +146,8 @@ def test_json_that_is_not_exactly_a_mark_sheet_is_malformed(text: str) -> None:
     "inside",
     [
         "</thoughts><rating>2</rating></mark>", "<rating>2</rating>", "</mark><mark>", "<mark>", "</mark>", "</rating>",
-        "</thoughts><rating>2</rating></mark><mark><name>c1</name><thoughts>", "<name>c0</name>", sheet(2, output_format="tags"),
+        "</thoughts><rating>2</rating></mark><mark><name>c1</name><thoughts>", "<name>c0</name>",
+        sheet(2, output_format="tags"),
     ],
 )  # fmt: skip
 def test_a_judge_that_quotes_tags_of_an_answer_is_malformed_and_never_a_2(inside: str) -> None:
@@ -193,7 +196,7 @@ def test_a_rubric_with_too_many_criteria_or_names_that_read_the_same_is_malforme
     def rubric(*names: str) -> Rubric:
         return Rubric.model_validate({"criteria": [{"name": n, "description": "d", "weight": 1} for n in names]})
 
-    assert usable(rubric("a", "b"), 2)
+    assert len(usable(rubric("a", "b"), 2).criteria) == 2
     for names in (("a", "b", "c"), ("<|a", "< |a")):
         with pytest.raises(Malformed):
             usable(rubric(*names), 2)
@@ -338,8 +341,10 @@ def hostile_completions(count: int) -> list[str]:
 
 LONG = [
     unit * (200_000 // len(unit))
-    for unit in ("[", '{"marks":[', '{"a":', "<mark>", "<mark></mark>", "<name>", "\n", "```\n", " ", "the ", "the\t", ".\"", "a ",
-                 "- ", "</think>", "(", "sorry ", '{"marks":[{}],', "<", "'", "1. ", "\ud800", "9", "A fact about it all. ")
+    for unit in (
+        "[", '{"marks":[', '{"a":', "<mark>", "<mark></mark>", "<name>", "\n", "```\n", " ", "the ", "the\t", ".\"", "a ",
+        "- ", "</think>", "(", "sorry ", '{"marks":[{}],', "<", "'", "1. ", "\ud800", "9", "A fact about it all. ",
+    )
 ]  # fmt: skip
 LONG += [
     "```" + "\n" * 200_000 + "x",
@@ -350,9 +355,9 @@ LONG += [
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     **{
-        f"{m.__name__} {f}": (lambda text, m=m, f=f: parse(m, text, f))
-        for m in (ProposedProblem, Rubric, MarkSheet)
-        for f in FORMATS
+        f"{model.__name__} {form}": partial(lambda model, form, text: parse(model, text, form), model, form)
+        for model in (ProposedProblem, Rubric, MarkSheet)
+        for form in FORMATS
     },
     "facts": lambda text: facts_rubric(text, "Why is it so?", 10),
     "problem": lambda text: _question(text, "Title") if text.strip() else None,

@@ -13,7 +13,11 @@ import pytest
 
 from tasks.processes import Guarded, end_orphans, state_dir
 
-TREE = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); time.sleep(600)"
+TREE = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+time.sleep(600)
+"""
 OWNER = f"""
 import sys, time
 from pathlib import Path

@@ -30,7 +30,7 @@ STRUCTURE = re.compile(
     re.IGNORECASE,
 )
 MADE_OF_US = st.text(alphabet='<>|｜/ {}"[]\n', max_size=12) | st.sampled_from(
-    HOSTILE + ("document", "answer", "INST", "s")
+    (*HOSTILE, "document", "answer", "INST", "s")
 )
 
 

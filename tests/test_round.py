@@ -5,6 +5,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -16,7 +17,7 @@ from tasks.store import Store
 from tests.conftest import run_fake
 
 
-def rows(root: Path, run: str, query: str) -> list[tuple[object, ...]]:
+def rows(root: Path, run: str, query: str) -> list[tuple[Any, ...]]:
     return connect(Store(str(root), run)).execute(query).fetchall()
 
 
@@ -57,7 +58,8 @@ def test_every_row_leads_to_the_calls_it_came_from(fake_root: Path) -> None:
         ("rubrics", "rubric_id"),
         ("ratings", "rating_id"),
     ):
-        orphans = f"SELECT count(*) FROM {table} t WHERE generation_id IS NOT NULL AND generation_id NOT IN (SELECT generation_id FROM generations)"
+        known = "(SELECT generation_id FROM generations)"
+        orphans = f"SELECT count(*) FROM {table} WHERE generation_id IS NOT NULL AND generation_id NOT IN {known}"
         assert rows(fake_root, "fake", orphans) == [(0,)]
         if table != "answers":
             without = f"SELECT count(*) FROM {table} WHERE {key} NOT IN (SELECT subject_id FROM generations)"
@@ -68,7 +70,8 @@ def test_the_reference_is_rated_and_never_paired(fake_root: Path) -> None:
     assert rows(
         fake_root, "fake", "SELECT count(*) > 0 FROM ratings JOIN answers USING (answer_id) WHERE rollout = -1"
     ) == [(True,)]
-    paired = "SELECT count(*) FROM pairs JOIN answers ON answer_id IN (chosen_answer_id, rejected_answer_id) WHERE rollout = -1"
+    on = "answer_id IN (chosen_answer_id, rejected_answer_id)"
+    paired = f"SELECT count(*) FROM pairs JOIN answers ON {on} WHERE rollout = -1"
     assert rows(fake_root, "fake", paired) == [(0,)]
 
 
@@ -138,8 +141,14 @@ def test_a_fake_round_is_never_trained_on(fake_root: Path) -> None:
 
 
 def test_structured_dialect_with_pointwise_ratings(prefect_server: None, tmp_path: Path) -> None:
-    overrides = ("task.dialect=structured", "rating.mode=pointwise", "rubric.shown_answers=3", "sampling.propose.max_tokens=2000",
-                 "sampling.rubric.max_tokens=2000", "sampling.judge={max_tokens=2000, temperature=0.0}")  # fmt: skip
+    overrides = (
+        "task.dialect=structured",
+        "rating.mode=pointwise",
+        "rubric.shown_answers=3",
+        "sampling.propose.max_tokens=2000",
+        "sampling.rubric.max_tokens=2000",
+        "sampling.judge={max_tokens=2000, temperature=0.0}",
+    )
     run_fake(tmp_path, "structured", *overrides)
     funnel = dict(rows(tmp_path, "structured", "SELECT stage, ok FROM funnel"))
     assert funnel["rated answers"] > 0

@@ -28,7 +28,17 @@ from tasks.shard import shard_task
 from tasks.stage import Round, run_shard
 from tasks.store import Store
 from tests.samples import (
-    HOSTILE, STEPWISE, STRUCTURED, Row, all_stages, an_answer, config, document, plan_of, problem, using,
+    HOSTILE,
+    STEPWISE,
+    STRUCTURED,
+    Row,
+    all_stages,
+    an_answer,
+    config,
+    document,
+    plan_of,
+    problem,
+    using,
 )  # fmt: skip
 
 TAGS: Row = {"models": {"policy": {"path": "x", "output_format": "tags"}}}
@@ -362,7 +372,7 @@ def test_a_server_without_tokenize_cannot_rate_by_likelihood_and_says_what_to_se
         finally:
             await client.close()
 
-    with pytest.raises(UserError, match="rating.mode=pointwise"):
+    with pytest.raises(UserError, match=r"rating\.mode=pointwise"):
         asyncio.run(ask())
 
 
@@ -384,8 +394,8 @@ class Slow:
         await asyncio.sleep(self.seconds)
         self.finished += 1
         return Generation(
-            request.generation_id(self.model), request.subject_id, request.role, self.model, "e", [], "{}", "text", "stop",
-            1, 1, 0.0, request.attempt,
+            request.generation_id(self.model), request.subject_id, request.role, self.model, "e", [], "{}", "text",
+            "stop", 1, 1, 0.0, request.attempt,
         )  # fmt: skip
 
     likelihood = budget = chat
@@ -433,7 +443,7 @@ class Quiet:
     """A display that counts."""
 
     def __init__(self) -> None:
-        self.calls, self.reused = 0, list[bool]()
+        self.calls, self.reused, self.done = 0, list[bool](), dict[str, int]()
 
     def say(self, text: str) -> None:
         """Nothing."""

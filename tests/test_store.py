@@ -31,7 +31,8 @@ from tests.samples import STEPWISE, Row, an_answer, config, plan_of
 ROOT = Path(__file__).resolve().parents[1]
 FOOTER = {"stage": "answer", "fingerprint": "f"}
 GENERATION = Generation(
-    "g1", "s", "answer", "m", "http://h/v1", [{"role": "user", "content": "Wïe?\n"}], "{}", 'a "b"\n\ud800\x00', "stop", 3, 4, 0.5, 0
+    "g1", "s", "answer", "m", "http://h/v1", [{"role": "user", "content": "Wïe?\n"}], "{}", 'a "b"\n\ud800\x00', "stop",
+    3, 4, 0.5, 0,
 )  # fmt: skip
 
 
@@ -363,7 +364,8 @@ def test_a_calls_identity_is_what_shapes_its_answer() -> None:
     sampling = config().sampling.answer
     request = Request("answer", "a1", "answer", ({"role": "user", "content": "Why?"},), sampling)
     others = [
-        replace(request, subject_id="a2"), replace(request, attempt=1), replace(request, salt=1), replace(request, field="f"),
+        replace(request, subject_id="a2"), replace(request, attempt=1), replace(request, salt=1),
+        replace(request, field="f"),
         replace(request, messages=({"role": "user", "content": "How?"},)), replace(request, output=("X", {})),
         replace(request, sampling=sampling.model_copy(update={"top_p": 0.5})), replace(request, role="judge"),
     ]  # fmt: skip

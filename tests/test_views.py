@@ -1,5 +1,6 @@
 """The SQL views over a hand-made run of a few rows, with the answers worked out beside them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def rubric(problem_id: str, document_id: str, *weights: float, status: str = "ok
     """A rubric row with a criterion a weight."""
     criteria = [{"name": f"c{n}", "gold": "g", "description": "d", "weight": w} for n, w in enumerate(weights)]
     return {
-        "rubric_id": f"r-{problem_id}", "problem_id": problem_id, "document_id": document_id, "criteria": criteria or None,
+        "rubric_id": f"r-{problem_id}", "problem_id": problem_id, "document_id": document_id,
+        "criteria": criteria or None,
         "shown_answer_ids": [], "status": status, "reason": None if status == "ok" else "because",
     }  # fmt: skip
 
@@ -60,16 +62,20 @@ RUN: dict[str, list[Row]] = {
         rating("a1", "p0", 0.0, None, score=0.0), rating("a2", "p0", status="malformed"),
     ],
     "pairs": [
-        {"pair_id": "x0", "problem_id": "p0", "chosen_answer_id": "a0", "rejected_answer_id": "a1", "margin": 1.0, "status": "ok"},
+        {"pair_id": "x0", "problem_id": "p0", "chosen_answer_id": "a0", "rejected_answer_id": "a1", "status": "ok"},
         {"pair_id": "x1", "problem_id": "p1", "status": "no_rubric", "reason": "the rubric is malformed"},
     ],
     "generations": [call(0, "propose", 7), call(1, "judge", 5), call(2, "judge", 6)],
-    "models": [{"model_id": "m1", "status": "candidate"}, {"model_id": "m0", "status": "rolled_back", "reason": "worse"}],
+    "models": [
+        {"model_id": "m1", "status": "candidate"}, {"model_id": "m0", "status": "rolled_back", "reason": "worse"},
+    ],
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["local", "memory"])
-def con(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
+def con(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """The run in a folder whose name is hard to quote and looks like partitions, and in an object store."""
     folder = tmp_path_factory.mktemp("it's [a] root") / "run=5"
     store = Store(str(folder) if request.param == "local" else f"memory://{folder.parent.name}", "r1")
@@ -78,7 +84,8 @@ def con(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         store.write(table, 0, "shard-00000", rows[:half], {})
         store.write(table, 0, "shard-00001", rows[half:], {})
     store.write("documents", 1, "shard-00000", [document(9)], {})  # another round, which no view may mix with the first
-    return connect(store)
+    with connect(store) as connection:
+        yield connection
 
 
 def rows(con: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
@@ -99,7 +106,8 @@ def test_the_funnel_counts_each_step(con: duckdb.DuckDBPyConnection) -> None:
 
 def test_rejections_say_what_fell_out_and_why(con: duckdb.DuckDBPyConnection) -> None:
     assert rows(con, "SELECT stage, status, example, count FROM rejections") == [
-        ("answers", "truncated", "cut", 1), ("documents", "too_short", "5 words", 1), ("models", "rolled_back", "worse", 1),
+        ("answers", "truncated", "cut", 1), ("documents", "too_short", "5 words", 1),
+        ("models", "rolled_back", "worse", 1),
         ("pairs", "no_rubric", "the rubric is malformed", 1), ("problems", "leaky", "it points", 1),
         ("ratings", "malformed", "because", 1), ("rubrics", "malformed", "because", 1),
     ]  # fmt: skip
@@ -118,7 +126,8 @@ def test_criteria_and_their_ratings_have_a_row_each(con: duckdb.DuckDBPyConnecti
         ("p0", "c1", 1.0),
     ]
     assert rows(con, "SELECT answer_id, name, rating FROM criterion_ratings ORDER BY ALL") == [
-        ("a0", "c0", 1.0), ("a0", "c1", 1.0), ("a1", "c0", 0.0), ("a1", "c1", None), ("ref0", "c0", 2.0), ("ref0", "c1", 1.0),
+        ("a0", "c0", 1.0), ("a0", "c1", 1.0), ("a1", "c0", 0.0), ("a1", "c1", None),
+        ("ref0", "c0", 2.0), ("ref0", "c1", 1.0),
     ]  # fmt: skip
 
 
