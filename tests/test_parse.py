@@ -342,8 +342,9 @@ def hostile_completions(count: int) -> list[str]:
 LONG = [
     unit * (200_000 // len(unit))
     for unit in (
-        "[", '{"marks":[', '{"a":', "<mark>", "<mark></mark>", "<name>", "\n", "```\n", " ", "the ", "the\t", ".\"", "a ",
-        "- ", "</think>", "(", "sorry ", '{"marks":[{}],', "<", "'", "1. ", "\ud800", "9", "A fact about it all. ",
+        "[", '{"marks":[', '{"a":', "<mark>", "<mark></mark>", "<name>", "\n", "```\n", " ", "the ", "the\t",
+        ".\"", "a ", "- ", "</think>", "(", "sorry ", '{"marks":[{}],', "<", "'", "1. ", "\ud800", "9",
+        "A fact about it all. ",
     )
 ]  # fmt: skip
 LONG += [

@@ -43,7 +43,7 @@ def test_nothing_is_lost_between_the_stages(fake_root: Path) -> None:
     funnel = dict(rows(fake_root, "fake", "SELECT stage, total FROM funnel"))
     ok = dict(rows(fake_root, "fake", "SELECT stage, ok FROM funnel"))
     assert funnel["problems"] == ok["documents"] == 8
-    assert funnel["answers"] == 6 * ok["problems"]
+    assert funnel["answers"] == 5 * ok["problems"]
     assert funnel["rubrics"] == funnel["pairs"] == ok["problems"]
     assert ok["pairs"] > 0
     assert rows(fake_root, "fake", "SELECT count(*) FROM pairs p SEMI JOIN preferences USING (pair_id)") == [
