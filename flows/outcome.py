@@ -85,7 +85,8 @@ def print_status(store: Store, out: Console) -> None:
         number = manifest["round"]
         state = "finished" if manifest["finished"] else "not finished: the same `pop round` command goes on"
         out.print(f"{store.run}, round {number}: {state}", markup=False)
-        plan = make_plan(Config.model_validate(manifest["config"]), store.run, number, manifest["models"])
+        config = Config.model_validate(manifest["config"])
+        plan = make_plan(config, store.run, number, manifest["models"], manifest["corpus"])
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name, justify in (
             ("stage", "left"),

@@ -26,7 +26,7 @@ from tasks.propose import propose_task
 from tasks.rate import rate_task
 from tasks.rubric import rubric_task
 from tasks.runtime import runtime_device, runtime_python
-from tasks.shard import shard_task
+from tasks.shard import corpus_stamp, shard_task
 from tasks.stage import Round
 from tasks.store import Store
 from tasks.train import train_task
@@ -55,15 +55,16 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
     store = Store(root, run, config.storage.compression_level)
     with run_lock(store):
         models = {name: resolve(name, config, display.say) for name in sorted(_used_models(config))}
-        plan = make_plan(config, run, number, {name: model.identity for name, model in models.items()})
+        identities = {name: model.identity for name, model in models.items()}
+        plan = make_plan(config, run, number, identities, corpus_stamp(config.corpus))
         engines = Engines(config, models, store, display)
         round_ = Round(plan, store, engines, display)
-        _write_round(store, plan)
         bars = StageProgress()
         await bars.create(run)
 
         display.expect("shard", 1)
         shards = shard_task(round_)
+        _write_round(store, plan)
         await bars.move("shard", 1, 1)
         _tell_corpus(display, config, shards.documents, shards.counts)
         for stage in SHARD_STAGES:
@@ -118,7 +119,8 @@ def _write_round(store: Store, plan: Plan, finished: bool = False) -> None:
     content = {
         "run": plan.run, "round": plan.round, "version": package_version(), "finished": finished,
         "written": datetime.now(UTC).isoformat(timespec="seconds"), "config": plan.config.model_dump(mode="json"),
-        "models": dict(plan.models), "fingerprints": {stage: plan.fingerprints[stage] for stage in STAGES},
+        "models": dict(plan.models), "corpus": plan.corpus,
+        "fingerprints": {stage: plan.fingerprints[stage] for stage in STAGES},
     }  # fmt: skip
     store.publish(f"{store.base}/manifests/round={plan.round:03d}/round.json", json.dumps(content, indent=1).encode())
 

@@ -33,6 +33,7 @@ class Plan:
     round: int
     models: Mapping[str, str]
     prompts: Prompts
+    corpus: str | None = None
     settings: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
@@ -50,16 +51,19 @@ class Plan:
         return str(getattr(self.config.roles, ROLE_OF[stage]))
 
 
-def make_plan(config: Config, run: str, round_: int, models: Mapping[str, str]) -> Plan:
-    """Work out settings, keys and fingerprints of every stage."""
+def make_plan(
+    config: Config, run: str, round_: int, models: Mapping[str, str], corpus: str | None = None
+) -> Plan:  # fmt: skip
+    """Work out settings, keys and fingerprints of every stage. `corpus` is a stamp of the corpus' content."""
     prompts = Prompts(config.task.type)
     settings = {stage: _settings(stage, config, models, prompts) for stage in STAGES}
+    settings["shard"]["content"] = corpus
     keys = {stage: content_id("key", stage, VERSIONS[stage], settings[stage]) for stage in STAGES}
     prints: dict[str, str] = {}
     for stage in STAGES:
         reads = [prints[name] for name in READS[stage] if not _unread(config, stage, name)]
         prints[stage] = content_id("fingerprint", keys[stage], reads, round_ if stage == "shard" else None)
-    return Plan(config, run, round_, models, prompts, settings, keys, prints)
+    return Plan(config, run, round_, models, prompts, corpus, settings, keys, prints)
 
 
 def _unread(config: Config, stage: str, reads: str) -> bool:
@@ -88,6 +92,7 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
         "model": models[name],
         "output_format": config.models[name].output_format,
         "max_model_len": config.models[name].max_model_len or config.engine.max_model_len,
+        "engine": config.engine.model_dump(include={"dtype", "extra_args"}),
         "task": config.task.model_dump(),
         "sampling": getattr(config.sampling, role).model_dump(),
         "sampling.seed": config.sampling.seed,

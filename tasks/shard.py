@@ -1,5 +1,6 @@
 """Shard: take documents from a corpus and cut them into shards, the units of work of every later stage."""
 
+import hashlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from prefect import task
 
 from schemas.config import CorpusConfig
 from schemas.errors import UserError
+from schemas.ids import content_id
 from schemas.load import PROJECT
 from schemas.tables import TABLES
 from tasks.corpus import Selection, read, select
 from tasks.stage import TASK_OPTIONS, Round
 
 SAMPLES = PROJECT / "data" / "corpora"
+STAMP_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,23 @@ def corpus_source(source: str) -> str:
     """The path of a sample corpus, or the source as the user gave it."""
     sample = SAMPLES / f"{source}.jsonl"
     return str(sample) if sample.exists() and not Path(source).exists() else source
+
+
+def corpus_stamp(config: CorpusConfig) -> str | None:
+    """A hash that changes when a local corpus does: of its content up to 256 MB, of sizes and times above that."""
+    path = Path(corpus_source(config.source)).expanduser()
+    files = sorted(file for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    if config.source.startswith("hf:") or not files:
+        return None
+    small = sum(file.stat().st_size for file in files) <= STAMP_BYTES
+    return content_id("corpus", [(file.name, file.stat().st_size, _mark(file, small)) for file in files])
+
+
+def _mark(file: Path, small: bool) -> str | int:
+    if not small:
+        return file.stat().st_mtime_ns
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def sample_documents(config: CorpusConfig, exclude: Sequence[str] = ()) -> Selection:

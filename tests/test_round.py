@@ -11,8 +11,10 @@ import duckdb
 import pytest
 from prefect.client.orchestration import get_client
 
+from schemas.errors import UserError
 from schemas.tables import TABLES
 from tasks.db import connect
+from tasks.runs import runs
 from tasks.store import Store
 from tests.conftest import run_fake
 
@@ -168,3 +170,24 @@ def test_a_torn_file_of_another_program_does_not_hide_itself(fake_root: Path, tm
         rows(tmp_path, "fake", "SELECT count(*) FROM pairs")
     run_fake(tmp_path, "fake")
     assert contents(tmp_path, "fake") == contents(fake_root, "fake")
+
+
+def test_an_edited_corpus_is_not_taken_for_the_old_one(prefect_server: None, tmp_path: Path) -> None:
+    corpus = tmp_path / "texts"
+    corpus.mkdir()
+    for n in range(3):
+        (corpus / f"{n}.txt").write_text(f"Canals number {n} join rivers. " * 30)
+    settings = (f"corpus.source={corpus}", "corpus.documents=2", "corpus.heldout_share=0.0")
+    run_fake(tmp_path / "runs", "edited", *settings)
+    for n in range(3):
+        (corpus / f"{n}.txt").write_text(f"Bridges number {n} cross rivers. " * 30)
+    run_fake(tmp_path / "runs", "edited", *settings)
+    assert rows(tmp_path / "runs", "edited", "SELECT count(*) FROM documents WHERE text LIKE 'Canals%'") == [(0,)]
+    joined = "SELECT count(*) FROM problems JOIN documents USING (document_id)"
+    assert rows(tmp_path / "runs", "edited", joined) == [(2,)]
+
+
+def test_a_corpus_that_is_not_there_leaves_no_run_behind(prefect_server: None, tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        run_fake(tmp_path, "typo", f"corpus.source={tmp_path / 'nowhere'}")
+    assert runs(str(tmp_path)) == []

@@ -88,7 +88,7 @@ class Client:
             except Rejected as rejected:
                 text, finish, usage = rejected.message, rejected.status, None
             else:
-                if not isinstance(answer, ChatCompletion) or not answer.choices:
+                if not _is_chat(answer):
                     raise EngineError(f"{replica.url} does not answer as an OpenAI-compatible server does")
                 text, finish = _full_text(answer), str(answer.choices[0].finish_reason)
                 usage = answer.usage
@@ -227,7 +227,19 @@ async def _sent(replica: Replica, call: Any, **arguments: Any) -> Any:
     except openai.NotFoundError as error:
         raise UserError(f"{replica.url}: {error.message}") from None
     except openai.APIError as error:
+        if isinstance(error, openai.APIStatusError) and error.status_code == 413:
+            raise Rejected("too_long", error.message) from None
         raise EngineError(f"{replica.url} keeps failing: {type(error).__name__}: {error.message}") from error
+    except json.JSONDecodeError:
+        raise EngineError(f"{replica.url} answers with something that is not JSON") from None
+
+
+def _is_chat(answer: Any) -> bool:
+    """Whether a server's answer has the form of a chat completion, which the openai client does not look at."""
+    if not isinstance(answer, ChatCompletion) or not answer.choices:
+        return False
+    message: Any = answer.choices[0].message
+    return message is not None and isinstance(message.content, str | None)
 
 
 def _storable(text: str) -> str:

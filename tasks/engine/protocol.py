@@ -102,7 +102,7 @@ class Generation:
 
 @dataclass
 class Budget:
-    """What fits a model's context: `tokens` counted exactly where the server can, else estimated from above."""
+    """What fits a model's context: `tokens` counted exactly where the server can, else estimated (3 bytes a token)."""
 
     tokens: int
     limit: int
