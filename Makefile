@@ -49,7 +49,7 @@ lint: $(STAMP)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find flows tasks schemas tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find flows tasks schemas tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV) .venv-runtime

@@ -26,9 +26,10 @@ from tasks.propose import propose_task
 from tasks.rate import rate_task
 from tasks.rubric import rubric_task
 from tasks.runtime import runtime_device, runtime_python
-from tasks.shard import corpus_stamp, shard_task
+from tasks.shard import corpus_stamp, shard_task, shards_of
 from tasks.stage import Round
 from tasks.store import Store
+from tasks.train import FILE as TRAINED
 from tasks.train import train_task
 
 SHARD_STAGES = ("propose", "answer", "rubric", "rate", "pair")
@@ -63,7 +64,9 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
         await bars.create(run)
 
         display.expect("shard", 1)
-        shards = shard_task(round_)
+        shard_task(round_)
+        shards = shards_of(round_)
+        assert shards is not None, "the shard stage has ended without its manifest"
         _write_round(store, plan)
         await bars.move("shard", 1, 1)
         _tell_corpus(display, config, shards.documents, shards.counts)
@@ -76,7 +79,8 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
         model, why_not = None, _why_not_trained(config)
         if why_not is None:
             display.expect("train", 1)
-            model = await train_task(round_, shards.names, models["policy"], runtime_python(), runtime_device())
+            await train_task(round_, shards.names, models["policy"], runtime_python(), runtime_device())
+            model = round_.read("models", TRAINED)[0]
             await bars.move("train", 1, 1)
         _write_round(store, plan, finished=True)
     return {"run": run, "round": number, "root": root, "model": model, "not_trained": why_not}

@@ -125,7 +125,7 @@ async def pair_task(round_: Round, shard: str) -> Any:
     """problems, answers, rubrics, ratings → pairs and preferences. No model is asked: there is nothing to journal."""
     if round_.done("pair", shard):
         round_.progress.shard("pair", reused=True)
-        return Completed(name="Reused", message=f"{shard} is there already", data={"shard": shard, "reused": True})
+        return Completed(name="Reused", message=f"{shard} is there already")
     tables = ("problems", "answers", "rubrics", "ratings")
     problems, answers, rubrics, ratings = (round_.read(name, shard) for name in tables)
     pairs = pair(round_.plan, problems, answers, rubrics, ratings)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from schemas.config import CorpusConfig
 from schemas.errors import UserError
@@ -82,14 +84,30 @@ def sample_documents(config: CorpusConfig, exclude: Sequence[str] = ()) -> Selec
     return selection
 
 
+def shards_of(round_: Round) -> Shards | None:
+    """What the shard stage has made, if its manifest and every file named in it are there and of these settings."""
+    path = _manifest(round_)
+    if not round_.store.fs.exists(path):
+        return None
+    content = json.loads(round_.store.fs.cat_file(path))
+    if content["fingerprint"] != round_.plan.fingerprints["shard"]:
+        return None
+    if not all(round_.done("shard", name) for name in content["files"]):
+        return None
+    return Shards(tuple(content["shards"]), content["documents"], content["counts"])
+
+
+def _manifest(round_: Round) -> str:
+    return f"{round_.store.base}/manifests/round={round_.plan.round:03d}/documents.json"
+
+
 @task(name="shard", task_run_name="shard the corpus", **TASK_OPTIONS)
-def shard_task(round_: Round) -> Shards:
+def shard_task(round_: Round) -> dict[str, int] | State[dict[str, int]]:
     """corpus → documents: train shards, one file of held-out documents, one of what was left out. Manifest last."""
     plan, store = round_.plan, round_.store
-    manifest = f"{store.base}/manifests/round={plan.round:03d}/documents.json"
-    if (known := _finished(round_, manifest)) is not None:
+    if shards_of(round_) is not None:
         round_.progress.shard("shard", reused=True)
-        return known
+        return Completed(name="Reused", message="the corpus is cut already")
     used = [row["document_id"] for r in range(plan.round) for name in store.files("documents", r)
             for row in store.read("documents", r, name, ["document_id"])]  # fmt: skip
     selection = sample_documents(plan.config.corpus, used)
@@ -104,21 +122,9 @@ def shard_task(round_: Round) -> Shards:
         store.write("documents", plan.round, name, rows, plan.footer("shard") | {"shard": name})
     content = {"fingerprint": plan.fingerprints["shard"], "files": sorted(files), "shards": list(shards.names),
                "documents": shards.documents, "counts": shards.counts}  # fmt: skip
-    store.publish(manifest, json.dumps(content, indent=1).encode())
+    store.publish(_manifest(round_), json.dumps(content, indent=1).encode())
     round_.progress.shard("shard", reused=False)
-    return shards
-
-
-def _finished(round_: Round, manifest: str) -> Shards | None:
-    """The shards of an earlier start, if its manifest and every file named in it are there and of these settings."""
-    if not round_.store.fs.exists(manifest):
-        return None
-    content = json.loads(round_.store.fs.cat_file(manifest))
-    if content["fingerprint"] != round_.plan.fingerprints["shard"]:
-        return None
-    if not all(round_.done("shard", name) for name in content["files"]):
-        return None
-    return Shards(tuple(content["shards"]), content["documents"], content["counts"])
+    return {"shards": len(shards.names), "documents": shards.documents}
 
 
 def _set_aside_old(round_: Round, names: Collection[str]) -> None:

@@ -74,7 +74,7 @@ async def run_shard(round_: Round, stage: str, shard: str, work: Work) -> Any:
     plan, store = round_.plan, round_.store
     if round_.done(stage, shard):
         round_.progress.shard(stage, reused=True)
-        return Completed(name="Reused", message=f"{shard} is there already", data={"shard": shard, "reused": True})
+        return Completed(name="Reused", message=f"{shard} is there already")
     model = plan.model_of(stage)
     journal = Journal(store.workdir / "journal" / f"round={plan.round:03d}" / f"{stage}-{shard}.jsonl")
     recorder = Recorder(round_.engines[model], journal, lambda: round_.progress.call(stage))

@@ -50,7 +50,7 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
         row = store.read("models", plan.round, FILE)[0]
         if (Path(row["path"]) / "config.json").exists():
             round_.progress.shard("train", reused=True)
-            return Completed(name="Reused", message="trained already", data=row)
+            return Completed(name="Reused", message=f"trained already: {row['path']}")
     rows = [row for name in shards for row in round_.read("preferences", name)]
     refuse_too_few(plan, len(rows), round_)
     folder = store.workdir / "training" / f"round={plan.round:03d}"
@@ -61,7 +61,7 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
     row = _model_row(plan, trained)
     store.write("models", plan.round, FILE, [row], plan.footer("train") | {"model": plan.models["policy"]})
     round_.progress.shard("train", reused=False)
-    return row
+    return {"model_id": row["model_id"], "path": row["path"]}
 
 
 def refuse_too_few(plan: Plan, pairs: int, round_: Round) -> None:

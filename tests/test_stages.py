@@ -27,7 +27,7 @@ from tasks.plan import Plan
 from tasks.propose import _with_reference, propose
 from tasks.rate import rate
 from tasks.rubric import by_length_rank, rubric
-from tasks.shard import shard_task
+from tasks.shard import Shards, shard_task, shards_of
 from tasks.stage import Round, run_shard
 from tasks.store import Store
 from tests.samples import (
@@ -536,6 +536,13 @@ def test_a_stage_that_failed_makes_no_more_calls(tmp_path: Path) -> None:
     assert len((tmp_path / "j").read_text().splitlines()) == 1
 
 
+def cut(round_: Round) -> Shards:
+    shard_task.fn(round_)
+    shards = shards_of(round_)
+    assert shards
+    return shards
+
+
 class Quiet:
     """A display that counts."""
 
@@ -636,12 +643,12 @@ def test_fewer_shards_leave_no_rows_of_the_old_ones(tmp_path: Path) -> None:
     """The same documents stand in other shards then; the old rows beside the new would be doubled."""
     store, quiet = Store(str(tmp_path), "r1"), Quiet()
     small = config(corpus={"documents": 4, "documents_per_shard": 1, "heldout_documents": 1})
-    shards = shard_task.fn(Round(plan_of(small), store, {}, quiet))
+    shards = cut(Round(plan_of(small), store, {}, quiet))
     assert shards.names == tuple(f"shard-{n:05d}" for n in range(4))
     for name in shards.names:
         store.write("pairs", 0, name, [], {})
         store.write("generations", 0, f"{name}.rate", [], {})
-    assert shard_task.fn(Round(plan_of(small), store, {}, quiet)) == shards
+    assert cut(Round(plan_of(small), store, {}, quiet)) == shards
     assert quiet.reused == [False, True]
     large = config(small.model_dump(), corpus={"documents_per_shard": 2})
     shard_task.fn(Round(plan_of(large), store, {}, quiet))
@@ -649,7 +656,7 @@ def test_fewer_shards_leave_no_rows_of_the_old_ones(tmp_path: Path) -> None:
     assert store.files("generations", 0) == ["shard-00000.rate", "shard-00001.rate"]
     documents = [row["document_id"] for name in store.files("documents", 0) for row in store.read("documents", 0, name)]
     assert len(documents) == len(set(documents))
-    later = shard_task.fn(Round(plan_of(large, 1), store, {}, quiet))
+    later = cut(Round(plan_of(large, 1), store, {}, quiet))
     assert later.documents == 4
     again = [row["document_id"] for name in store.files("documents", 1) for row in store.read("documents", 1, name)]
     assert not set(documents) & set(again)  # a later round reads other documents
