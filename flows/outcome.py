@@ -75,7 +75,8 @@ def print_training(store: Store, round_: int, model: dict[str, Any], out: Consol
     rows = connect(store).execute("SELECT loss, accuracy FROM training_steps WHERE round = ? ORDER BY step", [round_])
     losses = [loss for loss, _ in rows.fetchall() if loss is not None]
     curve = " → ".join(f"{loss:.3f}" for loss in ([losses[0], losses[-1]] if len(losses) > 1 else losses))
-    out.print(f"\nTrained on {model['pairs']} pairs, {len(losses)} steps, loss {curve}.", markup=False)
+    left_over = f" ({model['reason']})" if model["reason"] else ""
+    out.print(f"\nTrained on {model['pairs']} pairs{left_over}, {len(losses)} steps, loss {curve}.", markup=False)
     out.print(f"Model: {model['path']}", markup=False, soft_wrap=True)
 
 

@@ -122,9 +122,13 @@ class _Steps:
 
 
 def _model_row(plan: Plan, trained: TrainedModel) -> Row:
+    """The row of `models`. Only whole batches are trained on, and `pairs` counts these."""
+    kept = trained.prepared.kept
+    left_over = kept % plan.config.training.batch_size
     return {
         "model_id": model_id(plan), "parent_model_id": plan.models["policy"], "path": str(trained.path),
-        "weights_sha256": trained.weights_sha256, "parameters": trained.parameters, "pairs": trained.prepared.kept,
+        "weights_sha256": trained.weights_sha256, "parameters": trained.parameters, "pairs": kept - left_over,
         "pairs_too_long": len(trained.prepared.too_long), "example": trained.example.read_text(),
-        "sample_answer": trained.answer, "status": "candidate", "reason": None,
+        "sample_answer": trained.answer, "status": "candidate",
+        "reason": f"{left_over} pairs were no whole batch and took no part" if left_over else None,
     }  # fmt: skip
