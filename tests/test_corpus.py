@@ -107,7 +107,8 @@ def test_a_folder_is_read_to_its_depths_in_the_order_of_names(tmp_path: Path) ->
     [
         ("x.md", "# A heading #\n\nBody.", "A heading", "Body."),
         ("x.txt", "\n = Some @-@ title = \n\n Body .\n", "Some-title", "Body."),
-        ("jack-sheppard_2.txt", "Body.", "Jack sheppard 2", "Body."),
+        ("jack-sheppard.txt", "Body.", "Jack sheppard", "Body."),
+        ("article-059.txt", "Body.", None, "Body."),
         ("x.txt.gz", "Body.", "X", "Body."),
     ],
 )

@@ -30,11 +30,12 @@ def read_text(path: Path, name: str, columns: Columns) -> Iterator[Record]:
             yield RawDocument(source, found.title or readable(path), found.text)
 
 
-def readable(path: Path) -> str:
-    """A file's name as a title: `jack-sheppard.txt` is "Jack sheppard"."""
+def readable(path: Path) -> str | None:
+    """A file's name as a title: `jack-sheppard.txt` is "Jack sheppard". A numbered name (`article-059.txt`) says
+    nothing of what is in it, and a model asked for a question about "Article 059" writes one: no title."""
     stem = Path(path.name.removesuffix(".gz")).stem
     words = re.sub(r"[-_\s]+", " ", stem.encode(errors="replace").decode()).strip()
-    return words[:1].upper() + words[1:]
+    return None if any(c.isdigit() for c in words) else words[:1].upper() + words[1:]
 
 
 def _titled(text: str) -> tuple[str | None, str]:
