@@ -57,6 +57,7 @@ def round_(
     from flows.round import round_flow
     from flows.running import leave, run_flow
 
+    err.print("starting Prefect …", style="dim")
     outcome = run_flow(lambda: round_flow(checked, run=name, root=_absolute(root)), lambda text: err.print(text))
     print_outcome(outcome, out)
     leave(0)

@@ -1,6 +1,5 @@
 """What a person sees of a running round: bars on a terminal, plain lines elsewhere, and artifacts in the Prefect UI."""
 
-import sys
 import time
 from types import TracebackType
 from typing import Any
@@ -14,6 +13,7 @@ LABELS = {
     "pair": "pairs", "train": "training",
 }  # fmt: skip
 EVERY_SEC = 10.0
+_SHOWN: list["Display"] = []
 
 
 class Display:
@@ -35,6 +35,7 @@ class Display:
         )  # fmt: skip
 
     def __enter__(self) -> "Display":
+        _SHOWN.append(self)
         if self.live:
             self._bars.start()
         return self
@@ -42,6 +43,10 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the terminal as it was; what is printed after this stays."""
         if self.live:
             self._bars.stop()
 
@@ -98,6 +103,7 @@ class Display:
             self.say(f"{LABELS[stage]}: shard {self.done[stage]} of {self.totals.get(stage, 1)} done{how}")
 
 
-def is_terminal() -> bool:
-    """Whether a person looks at stdout."""
-    return sys.stdout.isatty()
+def stop_displays() -> None:
+    """Take every bar off the terminal, so that a last word is not drawn over."""
+    for display in _SHOWN:
+        display.stop()

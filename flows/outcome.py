@@ -11,12 +11,15 @@ from tasks.db import connect
 from tasks.plan import READS, STAGES, TABLE_OF, Plan, make_plan
 from tasks.runs import manifests
 from tasks.store import Store
+from tasks.train import why_not_trained
 
 
 def print_outcome(outcome: dict[str, Any], out: Console) -> None:
     """The funnel, the gap, the model's path and what to try next."""
     store = Store(outcome["root"], outcome["run"])
     print_funnel(store, outcome["round"], out)
+    if "fake" in str(outcome["not_trained"]):
+        out.print("\nThese texts and scores come from the fake engine and mean nothing.", markup=False)
     print_gap(store, outcome["round"], out)
     model = outcome["model"]
     if model:
@@ -87,7 +90,7 @@ def print_status(store: Store, out: Console) -> None:
         state = "finished" if manifest["finished"] else "not finished: the same `pop round` command goes on"
         out.print(f"{store.run}, round {number}: {state}", markup=False)
         config = Config.model_validate(manifest["config"])
-        plan = make_plan(config, store.run, number, manifest["models"], manifest["corpus"])
+        plan = make_plan(config, store.run, number, manifest["models"], manifest.get("corpus"))
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name, justify in (
             ("stage", "left"),
@@ -105,6 +108,8 @@ def print_status(store: Store, out: Console) -> None:
 
 def stage_status(store: Store, plan: Plan, stage: str) -> tuple[str, str, str, str]:
     """Shards done, owed and stale of a stage, and the names of the settings that differ."""
+    if stage == "train" and (why := why_not_trained(plan.config)):
+        return "-", "-", "-", why
     owed = _shards(store, plan) if stage not in ("shard", "train") else ("shard-00000",)
     done, stale, because = 0, 0, set[str]()
     for name in owed:

@@ -13,8 +13,9 @@ from prefect import flow, get_run_logger
 from flows import settings as _settings  # noqa: F401  (before Prefect)
 from flows.artifacts import StageProgress, round_artifacts
 from flows.display import Display
+from flows.outcome import print_funnel
 from schemas.config import Config
-from schemas.errors import UserError
+from schemas.errors import CheckFailed, UserError
 from tasks.answer import answer_task
 from tasks.engine.client import Client
 from tasks.engine.server import fake_command, free_port, serve, this_machine, vllm_command, vllm_environment
@@ -30,7 +31,7 @@ from tasks.shard import corpus_stamp, shard_task, shards_of
 from tasks.stage import Round
 from tasks.store import Store
 from tasks.train import FILE as TRAINED
-from tasks.train import train_task
+from tasks.train import train_task, why_not_trained
 
 SHARD_STAGES = ("propose", "answer", "rubric", "rate", "pair")
 TASKS = dict(zip(SHARD_STAGES, (propose_task, answer_task, rubric_task, rate_task, pair_task), strict=True))
@@ -76,10 +77,14 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
             await asyncio.gather(*(_through(round_, shard, bars, len(shards.names)) for shard in shards.names))
 
         await round_artifacts(store, number)
-        model, why_not = None, _why_not_trained(config)
+        model, why_not = None, why_not_trained(config)
         if why_not is None:
             display.expect("train", 1)
-            await train_task(round_, shards.names, models["policy"], runtime_python(), runtime_device())
+            try:
+                await train_task(round_, shards.names, models["policy"], runtime_python(), runtime_device())
+            except CheckFailed:
+                print_funnel(store, number, display.console)  # the why of too few pairs
+                raise
             model = round_.read("models", TRAINED)[0]
             await bars.move("train", 1, 1)
         _write_round(store, plan, finished=True)
@@ -99,16 +104,6 @@ async def _through(round_: Round, shard: str, bars: StageProgress, total: int) -
 
 def _used_models(config: Config) -> set[str]:
     return set(config.roles.model_dump().values()) | {"policy"}
-
-
-def _why_not_trained(config: Config) -> str | None:
-    if not config.training.enabled:
-        return "training.enabled is false"
-    if config.engine.kind == "fake":
-        return "the texts come from the fake engine: there is nothing to learn from them"
-    if config.models["policy"].path is None:
-        return "models.policy has no path: weights that only a server has cannot be trained here"
-    return None
 
 
 def _tell_corpus(display: Display, config: Config, documents: int, counts: Mapping[str, int]) -> None:

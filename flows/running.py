@@ -7,6 +7,7 @@ Ctrl-C on a terminal reaches Prefect's own little server too, which nobody may t
 import asyncio
 import atexit
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 
 import psutil
 
+from flows.display import stop_displays
 from tasks.processes import stop_all
 
 LEAVE_SEC = 4.0  # for Prefect to note the end, when it still can
@@ -75,6 +77,7 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], say: Callable[[str], 
 
 def _stop(flow: _Flow, say: Callable[[str], None]) -> None:
     try:
+        stop_displays()
         say("stopping; what is finished is kept, and the same command goes on from here")
         flow.cancel()
         stop_all()
@@ -87,6 +90,7 @@ def leave(code: int) -> NoReturn:
     """End the process without waiting for anybody: Prefect's threads would hold it, and chatter while it goes."""
     sys.stdout.flush()
     sys.stderr.flush()
+    sys.stderr = io.StringIO()  # everything is said; Prefect's threads may find their server gone and complain
     farewell = threading.Thread(target=_farewell, args=(code == 0,), daemon=True)
     farewell.start()
     farewell.join(10.0)

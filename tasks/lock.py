@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -36,7 +38,14 @@ def run_lock(store: Store) -> Iterator[None]:
     try:
         yield
     finally:
+        _tidy(folder)
         lock.release()
+
+
+def _tidy(folder: Path) -> None:
+    """A round that was refused before it wrote anything leaves no folder behind."""
+    if {path.name for path in folder.iterdir()} <= {".lock", ".holder.json"}:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _holder() -> dict[str, str | int]:

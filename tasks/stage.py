@@ -50,13 +50,7 @@ class Round:
 
 def _retryable(_task: object, _run: object, state: State[Any]) -> bool:
     """Only a server that is away is worth a second try; a mistake stays one."""
-    try:
-        state.result()
-    except EngineError:
-        return True
-    except BaseException:
-        return False
-    return False
+    return isinstance(getattr(state.data, "result", state.data), EngineError)
 
 
 TASK_OPTIONS: dict[str, Any] = {

@@ -56,7 +56,7 @@ def test_a_missing_input_is_one_line_and_leaves_no_table(
     code, _, err = cli_process("round", "demo", *fake, "--set", setting, "--root", str(tmp_path / "runs"))
     last = err.strip().splitlines()[-1]
     assert code == 2 and says in last and "Traceback" not in err
-    assert not list((tmp_path / "runs").rglob("*.parquet"))
+    assert not [path for path in (tmp_path / "runs").rglob("*") if path.name != "runs"]
 
 
 def test_a_taken_port_is_named(cli_process: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
@@ -81,6 +81,18 @@ def test_sql_in_every_format(cli: Cli, fake_root: Path) -> None:
     parsed = list(csv.DictReader(io.StringIO(cli(*query, "--format", "csv")[1])))
     assert parsed == [{k: str(v) for k, v in row.items()} for row in json.loads(cli(*query, "--format", "json")[1])]
     assert [row["stage"] for row in parsed] == ["documents", "problems", "answers", "rubrics", "rated answers", "pairs"]
+
+
+def test_columns_of_the_same_name_keep_their_values_in_every_format(cli: Cli, fake_root: Path) -> None:
+    query = ("sql", "SELECT 1 AS a, 2 AS a, 3 AS b", "--run", "fake", "--root", str(fake_root))
+    assert cli(*query, "--format", "csv")[1].split() == ["a,a_1,b", "1,2,3"]
+    assert json.loads(cli(*query, "--format", "json")[1]) == [{"a": 1, "a_1": 2, "b": 3}]
+
+
+@pytest.mark.parametrize("query", ["SELECT cast('a' AS INT)", "SELECT 1; SELECT 2", "", "CREATE TABLE t (a INT)"])
+def test_a_query_that_fails_or_is_none_is_one_line(cli: Cli, fake_root: Path, query: str) -> None:
+    code, out, err = cli("sql", query, "--run", "fake", "--root", str(fake_root))
+    assert code == 2 and len(err.strip().splitlines()) == 1 and not out
 
 
 def test_a_mistake_in_sql_is_one_line(cli: Cli, fake_root: Path) -> None:

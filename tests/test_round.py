@@ -1,5 +1,6 @@
 """A whole round through Prefect against the fake engine: a real server on loopback, real files."""
 
+import asyncio
 import json
 import shutil
 import sys
@@ -9,12 +10,15 @@ from typing import Any
 
 import duckdb
 import pytest
+from prefect import flow, task
 from prefect.client.orchestration import get_client
 
-from schemas.errors import UserError
+from schemas.errors import PopError, UserError
 from schemas.tables import TABLES
 from tasks.db import connect
+from tasks.engine.protocol import EngineError
 from tasks.runs import runs
+from tasks.stage import TASK_OPTIONS
 from tasks.store import Store
 from tests.conftest import run_fake
 
@@ -191,3 +195,21 @@ def test_a_corpus_that_is_not_there_leaves_no_run_behind(prefect_server: None, t
     with pytest.raises(UserError):
         run_fake(tmp_path, "typo", f"corpus.source={tmp_path / 'nowhere'}")
     assert runs(str(tmp_path)) == []
+
+
+def test_a_server_that_was_away_is_tried_again_and_a_mistake_is_not(prefect_server: None) -> None:
+    tries: list[str] = []
+
+    @task(**TASK_OPTIONS | {"retry_delay_seconds": 0})
+    async def fails(error: Exception) -> None:
+        tries.append(type(error).__name__)
+        raise error
+
+    @flow
+    async def both() -> None:
+        for error in (EngineError("away"), UserError("wrong")):
+            with pytest.raises(PopError):
+                await fails(error)
+
+    asyncio.run(both())
+    assert tries == ["EngineError"] * 3 + ["UserError"]
