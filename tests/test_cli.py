@@ -42,8 +42,6 @@ def test_a_mistake_in_the_settings_is_one_line_and_exit_code_2(
         ("corpus.source={empty}", "no file that can be read"),
         ("corpus.source={table}", "body"),
         ("models.policy.path={empty}", "folder without weights"),
-        ("models.policy.path=./gone", "there is no folder ./gone"),
-        ("task.type=poetry", "no task type is called 'poetry'"),
     ],
 )
 def test_a_missing_input_is_one_line_and_leaves_no_table(
