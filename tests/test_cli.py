@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from schemas.errors import UserError
+from schemas.load import load_config
+from tasks.models import resolve
+from tasks.prompts import Prompts
+
 Cli = Callable[..., tuple[int, str, str]]
 FAKE = ("--set", "engine.kind=fake")
 
@@ -55,6 +60,13 @@ def test_a_missing_input_is_one_line_and_leaves_no_table(
     last = err.strip().splitlines()[-1]
     assert code == 2 and says in last and "Traceback" not in err
     assert not [path for path in (tmp_path / "runs").rglob("*") if path.name != "runs"]
+
+
+def test_a_model_or_task_type_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match=r"there is no folder \./gone"):
+        resolve("policy", load_config("demo", ["models.policy.path=./gone"]), print)
+    with pytest.raises(UserError, match="no task type is called 'poetry'"):
+        Prompts("poetry")
 
 
 def test_a_taken_port_is_named(cli_process: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
