@@ -34,14 +34,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def group(pid: int) -> list[int]:
-    return [p.pid for p in psutil.process_iter() if p.status() != psutil.STATUS_ZOMBIE and _pgid(p.pid) == pid]
+    return [process.pid for process in psutil.process_iter() if _lives_in(process, pid)]
 
 
-def _pgid(pid: int) -> int:
+def _lives_in(process: psutil.Process, group: int) -> bool:
     try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return -1
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False  # it ended while we looked
 
 
 def soon(condition: Callable[[], bool], seconds: float = 15) -> bool:
