@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from flows import settings
 from schemas.errors import PopError, UserError
 from tasks.store import AGAIN
 
@@ -50,9 +51,6 @@ def round_(
 
     checked = load_config(config, set_)
     name = run_name(run or Path(config).stem)
-    from flows import settings
-
-    settings.apply(quiet=True)
     from flows.outcome import print_outcome
     from flows.round import round_flow
     from flows.running import leave, run_flow
@@ -122,6 +120,7 @@ def _store(root: str, run: str | None) -> Any:
 
 def main() -> None:
     """Entry point: turns expected errors into one line and an exit code."""
+    settings.apply(quiet=True)
     try:
         app()
     except PopError as error:

@@ -10,7 +10,6 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows import settings as _settings  # noqa: F401  (before Prefect)
 from flows.artifacts import StageProgress, round_artifacts
 from flows.display import Display
 from flows.outcome import print_funnel

@@ -3,12 +3,16 @@
 import csv
 import io
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from flows import settings
 from schemas.errors import UserError
 from schemas.load import load_config
 from tasks.models import resolve
@@ -120,3 +124,12 @@ def test_an_unknown_run_is_answered_with_the_nearest(cli: Cli, fake_root: Path, 
     assert "did you mean 'fake'" in cli("status", "--run", "fakr", "--root", str(fake_root))[2]
     code, _, err = cli("status", "--root", str(tmp_path))
     assert code == 2 and "there is no run" in err
+
+
+def test_no_verb_is_tracked(fake_root: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if name not in settings.DEFAULTS}
+    query = ["status", "--run", "fake", "--root", str(fake_root)]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *query], env=env, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert "usage data" not in done.stdout + done.stderr
