@@ -126,7 +126,7 @@ def _write_round(store: Store, plan: Plan, finished: bool = False) -> None:
 class Engines(Mapping[str, Client]):
     """The models by name, served while `started` is entered."""
 
-    def __init__(self, config: Config, models: Mapping[str, Resolved], store: Store, display: Display):
+    def __init__(self, config: Config, models: Mapping[str, Resolved], store: Store, display: Display) -> None:
         self._config, self._models, self._store, self._display = config, models, store, display
         self._clients: dict[str, Client] = {}
 

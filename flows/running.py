@@ -30,7 +30,7 @@ class Terminated(BaseException):
 class _Flow(threading.Thread):
     """A flow in an event loop of its own."""
 
-    def __init__(self, work: Callable[[], Coroutine[Any, Any, Any]]):
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         super().__init__(name="flow", daemon=True)
         self._work = work
         self.result: Any = None

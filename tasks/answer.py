@@ -82,8 +82,4 @@ def judgeable(generation: Generation, cut_answers: str) -> tuple[str | None, str
 @task(name="answer", task_run_name="answer {shard}", **TASK_OPTIONS)
 async def answer_task(round_: Round, shard: str) -> Any:
     """problems → answers."""
-
-    async def work(engine: Engine) -> dict[str, list[Row]]:
-        return {"answers": await answer(round_.plan, round_.read("problems", shard), engine)}
-
-    return await run_shard(round_, "answer", shard, work)
+    return await run_shard(round_, "answer", shard, ("problems",), answer)

@@ -29,7 +29,7 @@ class Asked(Generic[T]):
 class Bad(Exception):
     """A check on a parsed output failed; carries the row's status."""
 
-    def __init__(self, status: str, reason: str):
+    def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
         self.status, self.reason = status, reason
 

@@ -15,7 +15,7 @@ _FIELDS = {field.name for field in fields(Generation)}
 class Journal:
     """JSON lines, one a generation, of one stage and shard; read at the start, appended to, removed when published."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._done = _load(path)
         self._handle: IO[bytes] | None = None

@@ -38,7 +38,9 @@ class Record:
 class Guarded:
     """A running command under its guardian. Its output goes to `log`."""
 
-    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None):
+    def __init__(
+        self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None
+    ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.name, self.log = name, log
         with log.open("ab") as out:

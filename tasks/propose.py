@@ -126,8 +126,4 @@ def _with_reference(problem: str, text: str) -> ProposedProblem:
 @task(name="propose", task_run_name="propose {shard}", **TASK_OPTIONS)
 async def propose_task(round_: Round, shard: str) -> Any:
     """documents → problems."""
-
-    async def work(engine: Engine) -> dict[str, list[Row]]:
-        return {"problems": await propose(round_.plan, round_.read("documents", shard), engine)}
-
-    return await run_shard(round_, "propose", shard, work)
+    return await run_shard(round_, "propose", shard, ("documents",), propose)

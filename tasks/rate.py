@@ -165,9 +165,4 @@ def _gain_text(gain: float | None) -> str | None:
 @task(name="rate", task_run_name="rate {shard}", **TASK_OPTIONS)
 async def rate_task(round_: Round, shard: str) -> Any:
     """problems, answers, rubrics → ratings."""
-
-    async def work(engine: Engine) -> dict[str, list[Row]]:
-        problems, answers, rubrics = (round_.read(name, shard) for name in ("problems", "answers", "rubrics"))
-        return {"ratings": await rate(round_.plan, problems, answers, rubrics, engine)}
-
-    return await run_shard(round_, "rate", shard, work)
+    return await run_shard(round_, "rate", shard, ("problems", "answers", "rubrics"), rate)

@@ -183,9 +183,4 @@ def _criterion(number: int, fact: str) -> Criterion:
 @task(name="rubric", task_run_name="rubric {shard}", **TASK_OPTIONS)
 async def rubric_task(round_: Round, shard: str) -> Any:
     """documents, problems, answers → rubrics."""
-
-    async def work(engine: Engine) -> dict[str, list[Row]]:
-        documents, problems, answers = (round_.read(name, shard) for name in ("documents", "problems", "answers"))
-        return {"rubrics": await rubric(round_.plan, documents, problems, answers, engine)}
-
-    return await run_shard(round_, "rubric", shard, work)
+    return await run_shard(round_, "rubric", shard, ("documents", "problems", "answers"), rubric)

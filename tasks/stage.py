@@ -1,6 +1,6 @@
 """How every stage works on a shard: reuse what is done, resume what was begun, publish what is finished."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from tasks.journal import Journal
 from tasks.plan import TABLE_OF, Plan
 from tasks.store import Row, Store
 
-Work = Callable[[Engine], Awaitable[dict[str, list[Row]]]]
+Work = Callable[..., Awaitable[list[Row]]]
 
 
 class Progress(Protocol):
@@ -35,7 +35,7 @@ class Progress(Protocol):
 class Round:
     """What the tasks of a running round share. A plain class: Prefect does not look inside."""
 
-    def __init__(self, plan: Plan, store: Store, engines: Mapping[str, Engine], progress: Progress):
+    def __init__(self, plan: Plan, store: Store, engines: Mapping[str, Engine], progress: Progress) -> None:
         self.plan, self.store, self.engines, self.progress = plan, store, engines, progress
 
     def read(self, table: str, shard: str) -> list[Row]:
@@ -59,11 +59,11 @@ TASK_OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-async def run_shard(round_: Round, stage: str, shard: str, work: Work) -> Any:
+async def run_shard(round_: Round, stage: str, shard: str, reads: Sequence[str], work: Work) -> Any:
     """Do one stage of one shard, or end in the state `Reused` where its file is there already.
 
-    `work` gets the engine of the stage's role and returns rows by table; the stage's own table is written last, so that
-    its existence means that everything else is there.
+    `work(plan, *rows, engine)` gets the rows of each table in `reads` and the engine of the stage's role, and makes the
+    rows of the stage's table. That is written last, so that its existence means that the generations are there too.
     """
     plan, store = round_.plan, round_.store
     if round_.done(stage, shard):
@@ -73,7 +73,7 @@ async def run_shard(round_: Round, stage: str, shard: str, work: Work) -> Any:
     journal = Journal(store.workdir / "journal" / f"round={plan.round:03d}" / f"{stage}-{shard}.jsonl")
     recorder = Recorder(round_.engines[model], journal, lambda: round_.progress.call(stage))
     try:
-        tables = await work(recorder)
+        rows = await work(plan, *(round_.read(table, shard) for table in reads), recorder)
     except BaseException:
         await recorder.stop()
         raise
@@ -82,8 +82,7 @@ async def run_shard(round_: Round, stage: str, shard: str, work: Work) -> Any:
     footer = plan.footer(stage) | {"model": recorder.model, "shard": shard}
     calls = [asdict(recorder.used[key]) for key in sorted(recorder.used)]
     store.write("generations", plan.round, f"{shard}.{stage}", calls, footer)
-    for table in sorted(tables, key=lambda name: name == TABLE_OF[stage]):
-        store.write(table, plan.round, shard, tables[table], footer)
+    store.write(TABLE_OF[stage], plan.round, shard, rows, footer)
     journal.remove()
     round_.progress.shard(stage, reused=False)
-    return {"shard": shard, "rows": len(tables[TABLE_OF[stage]]), "calls": len(calls)}
+    return {"shard": shard, "rows": len(rows), "calls": len(calls)}

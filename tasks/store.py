@@ -30,7 +30,7 @@ AGAIN = "free space, run the same command again, and it goes on where it stopped
 class Store:
     """The files of one run."""
 
-    def __init__(self, root: str, run: str, compression_level: int = 3):
+    def __init__(self, root: str, run: str, compression_level: int = 3) -> None:
         try:
             self.fs, base = fsspec.core.url_to_fs(root)
         except (ValueError, ImportError) as error:

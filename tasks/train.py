@@ -64,7 +64,7 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
             round_.progress.shard("train", reused=True)
             return Completed(name="Reused", message=f"trained already: {row['path']}")
     rows = [row for name in shards for row in round_.read("preferences", name)]
-    refuse_too_few(plan, len(rows), round_)
+    refuse_too_few(plan, len(rows))
     folder = store.workdir / "training" / f"round={plan.round:03d}"
     job = training_job(plan, rows, parent, folder, python, device)
     steps = _Steps(round_)
@@ -76,7 +76,7 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
     return {"model_id": row["model_id"], "path": row["path"]}
 
 
-def refuse_too_few(plan: Plan, pairs: int, round_: Round) -> None:
+def refuse_too_few(plan: Plan, pairs: int) -> None:
     """Fewer pairs than a batch cannot train.
 
     Raises:
@@ -116,7 +116,7 @@ def training_job(
 class _Steps:
     """`training_steps` while it grows: written again, whole, at most every few seconds."""
 
-    def __init__(self, round_: Round):
+    def __init__(self, round_: Round) -> None:
         self._round, self._rows, self._written = round_, dict[int, Row](), 0.0
 
     def add(self, row: Row) -> None:

@@ -570,11 +570,11 @@ def shard_of(url: str, plan: Plan, store: Store, documents: list[Row]) -> tuple[
         )
         round_ = Round(plan, store, {"policy": client}, quiet)
 
-        async def work(recorder: Engine) -> dict[str, list[Row]]:
-            return {"problems": await propose(plan, documents, recorder)}
+        async def work(plan: Plan, recorder: Engine) -> list[Row]:
+            return await propose(plan, documents, recorder)
 
         try:
-            return await run_shard(round_, "propose", "shard-00000", work)
+            return await run_shard(round_, "propose", "shard-00000", (), work)
         finally:
             await client.close()
 

@@ -24,7 +24,7 @@ _TEMPLATE_TOKENS = 64  # what a chat template adds at most, for the bound that n
 class Rejected(Exception):
     """The server will not take this request, now or ever: a row with a status, not a failure of the stage."""
 
-    def __init__(self, status: str, message: str):
+    def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
         self.status, self.message = status, message
 
@@ -32,7 +32,7 @@ class Rejected(Exception):
 class Replica:
     """One base URL of a model."""
 
-    def __init__(self, base_url: str, api_key: str, engine: EngineConfig):
+    def __init__(self, base_url: str, api_key: str, engine: EngineConfig) -> None:
         self.url = base_url.rstrip("/")
         self.in_flight = 0
         self.client = openai.AsyncOpenAI(
@@ -50,7 +50,7 @@ class Client:
 
     def __init__(
         self, model: str, config: ModelConfig, engine: EngineConfig, urls: Sequence[str], gate: asyncio.Semaphore
-    ):
+    ) -> None:
         self.model, self.config, self.served_name = model, config, config.served_name or "policy"
         self._gate = gate
         self._replicas = [Replica(url, _api_key(config), engine) for url in urls]
@@ -196,7 +196,7 @@ class Client:
 class _InFlight:
     """The replica with the fewest requests in flight, counted while one more is on its way."""
 
-    def __init__(self, replicas: list[Replica]):
+    def __init__(self, replicas: list[Replica]) -> None:
         self._replica = min(replicas, key=lambda replica: replica.in_flight)
 
     async def __aenter__(self) -> Replica:

@@ -17,7 +17,7 @@ class Answers:
         max_model_len: prompt and completion together, in tokens.
     """
 
-    def __init__(self, models: Sequence[str], max_model_len: int):
+    def __init__(self, models: Sequence[str], max_model_len: int) -> None:
         self._models, self._max_model_len = models, max_model_len
 
     def chat(self, body: bytes, fault: str) -> dict[str, Any]:

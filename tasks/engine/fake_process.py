@@ -27,7 +27,9 @@ class FakeEngine:
         options: the command line's other switches, e.g. `latency_sec=0.1`.
     """
 
-    def __init__(self, *models: str, faults: Mapping[str, float | str] | None = None, port: int = 0, **options: float):
+    def __init__(
+        self, *models: str, faults: Mapping[str, float | str] | None = None, port: int = 0, **options: float
+    ) -> None:
         self._arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         self._arguments += [f"--model={name}" for name in models]
         self._arguments += [f"--fault={kind}={value}" for kind, value in (faults or {}).items()]

@@ -33,7 +33,7 @@ class _Filler:
 
     calm_depth, max_depth, max_values = 8, 64, 20_000
 
-    def __init__(self, root: dict[str, Any], writer: Writer):
+    def __init__(self, root: dict[str, Any], writer: Writer) -> None:
         self._root, self._writer, self._draw, self._values = root, writer, writer.draw, 0
         self._place = (0, 0)  # of the list item being written, and how many items there are
         self._by_type: dict[str, Callable[[dict[str, Any], int], Any]] = {

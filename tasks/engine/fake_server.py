@@ -58,7 +58,7 @@ class HalfResponse(Response):
 class FakeServer:
     """The endpoints and what they count."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._answers = Answers(settings.models, settings.max_model_len)
         self.endpoints: Counter[str] = Counter()

@@ -99,7 +99,7 @@ class DetokenizeRequest(BaseModel):
 class RequestError(Exception):
     """A request that is refused, with its HTTP status."""
 
-    def __init__(self, message: str, status: int = 400):
+    def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
 

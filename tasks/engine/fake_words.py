@@ -23,7 +23,7 @@ T = TypeVar("T")
 class Draw:
     """Choices that depend on the key only. Built on `random()`, whose values Python promises to keep."""
 
-    def __init__(self, *key: object):
+    def __init__(self, *key: object) -> None:
         digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
         self.unit = random.Random(int.from_bytes(digest, "big")).random
 
@@ -39,7 +39,7 @@ class Draw:
 class Writer:
     """Writes marked text that shares a hash-chosen part of its words with the prompt."""
 
-    def __init__(self, draw: Draw, source: Sequence[str], hostile: bool = False):
+    def __init__(self, draw: Draw, source: Sequence[str], hostile: bool = False) -> None:
         self.draw, self.hostile = draw, hostile
         self._source = source
         self._share = 0.1 + 0.8 * draw.unit()

@@ -10,7 +10,7 @@ from tasks.journal import Journal
 class Recorder:
     """An `Engine` that remembers. `used` holds every call of this shard, for `generations`."""
 
-    def __init__(self, engine: Engine, journal: Journal, on_call: Callable[[], None] = lambda: None):
+    def __init__(self, engine: Engine, journal: Journal, on_call: Callable[[], None] = lambda: None) -> None:
         self._engine, self._journal, self._on_call = engine, journal, on_call
         self._running: dict[str, asyncio.Future[Generation]] = {}
         self.model = engine.model

@@ -6,13 +6,14 @@ that vLLM spawns import this file as their main module too, so that the change h
 """
 
 import runpy
+from typing import Any
 
 from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
 
 _init = SpinCondition.__init__
 
 
-def _patient(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+def _patient(self: SpinCondition, *args: Any, **kwargs: Any) -> None:
     _init(self, *args, **kwargs)
     self.busy_loop_s = 0.0
 

@@ -35,7 +35,7 @@ def task_types() -> list[str]:
 class Prompts:
     """The prompt files of one task type."""
 
-    def __init__(self, task_type: str):
+    def __init__(self, task_type: str) -> None:
         own = HERE / task_type if task_type in task_types() else Path(task_type).expanduser()
         if not any(own.glob("*.txt")):
             known = ", ".join(task_types())
