@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
-RoleName = Literal["propose", "answer", "rubric", "judge"]
 
 
 class Section(BaseModel):

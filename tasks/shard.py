@@ -32,11 +32,6 @@ class Shards:
     counts: dict[str, int]
 
 
-def sample_corpora() -> list[str]:
-    """Names of the corpora that the project ships."""
-    return sorted(path.stem for path in SAMPLES.glob("*.jsonl"))
-
-
 def corpus_source(source: str) -> str:
     """The path of a sample corpus, or the source as the user gave it."""
     sample = SAMPLES / f"{source}.jsonl"
