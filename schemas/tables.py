@@ -10,6 +10,7 @@ MESSAGES = pa.list_(pa.struct([("role", TEXT), ("content", TEXT)]))
 CRITERIA = pa.list_(pa.struct([("name", TEXT), ("gold", TEXT), ("description", TEXT), ("weight", FLOAT)]))
 RATINGS = pa.list_(pa.struct([("name", TEXT), ("rating", FLOAT), ("thoughts", TEXT)]))
 OUTCOME = [("status", TEXT), ("reason", TEXT)]
+REUSED = ("reused_from", TEXT)  # `run/round` of a row that another round made; null for this round's own
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ TABLES: dict[str, Table] = {
             ("reference_answer", TEXT),
             *OUTCOME,
             ("generation_id", TEXT),
+            REUSED,
         ),
         _table(
             "answers",
@@ -65,6 +67,7 @@ TABLES: dict[str, Table] = {
             ("tokens", INT),
             *OUTCOME,
             ("generation_id", TEXT),
+            REUSED,
         ),
         _table(
             "rubrics",
@@ -75,6 +78,7 @@ TABLES: dict[str, Table] = {
             ("shown_answer_ids", pa.list_(TEXT)),
             *OUTCOME,
             ("generation_id", TEXT),
+            REUSED,
         ),
         _table(
             "ratings",
@@ -85,8 +89,25 @@ TABLES: dict[str, Table] = {
             ("mode", TEXT),
             ("ratings", RATINGS),
             ("score", FLOAT),
+            ("sample_scores", pa.list_(FLOAT)),
+            ("spread", FLOAT),
             *OUTCOME,
             ("generation_id", TEXT),
+            REUSED,
+        ),
+        _table(
+            "comparisons",
+            "comparison_id",
+            ("problem_id", TEXT),
+            ("rubric_id", TEXT),
+            ("first_answer_id", TEXT),
+            ("second_answer_id", TEXT),
+            ("first_mark", FLOAT),
+            ("second_mark", FLOAT),
+            ("thoughts", TEXT),
+            *OUTCOME,
+            ("generation_id", TEXT),
+            REUSED,
         ),
         _table(
             "pairs",
@@ -167,6 +188,7 @@ TABLES: dict[str, Table] = {
             ("completion_tokens", INT),
             ("seconds", FLOAT),
             ("attempt", INT),
+            REUSED,
         ),
     )
 }
