@@ -44,6 +44,7 @@ def round_(
     config: Annotated[str, typer.Argument(help="a preset's name or a TOML file")] = "demo",
     set_: Set = None,
     run: Annotated[str | None, typer.Option("--run", help="name of the run; default: the config's name")] = None,
+    number: Annotated[int, typer.Option("--round", min=0, help="number of the round in its run")] = 0,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """One round of self-play, documents to trained model. The same command again resumes it."""
@@ -56,7 +57,9 @@ def round_(
     from flows.running import leave, run_flow
 
     err.print("starting Prefect …", style="dim")
-    outcome = run_flow(lambda: round_flow(checked, run=name, root=_absolute(root)), lambda text: err.print(text))
+    outcome = run_flow(
+        lambda: round_flow(checked, run=name, round=number, root=_absolute(root)), lambda text: err.print(text)
+    )
     print_outcome(outcome, out)
     leave(0)
 

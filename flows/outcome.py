@@ -8,7 +8,7 @@ from rich.table import Table
 
 from schemas.config import Config
 from tasks.db import connect
-from tasks.plan import READS, STAGES, TABLE_OF, Plan, make_plan
+from tasks.plan import READS, STAGES, TABLE_OF, Plan, Source, make_plan
 from tasks.runs import manifests
 from tasks.store import Store
 from tasks.train import why_not_trained
@@ -90,7 +90,10 @@ def print_status(store: Store, out: Console) -> None:
         state = "finished" if manifest["finished"] else "not finished: the same `pop round` command goes on"
         out.print(f"{store.run}, round {number}: {state}", markup=False)
         config = Config.model_validate(manifest["config"])
-        plan = make_plan(config, store.run, number, manifest["models"], manifest.get("corpus"))
+        reused = {stage: Source(**source) for stage, source in manifest.get("reused", {}).items()}
+        plan = make_plan(
+            config, store.run, number, manifest["models"], manifest.get("corpus"), manifest.get("earlier"), reused
+        )  # fmt: skip
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name, justify in (
             ("stage", "left"),

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,20 @@ from flows.display import Display
 from flows.outcome import print_funnel
 from schemas.config import Config
 from schemas.errors import CheckFailed, UserError
+from schemas.ids import content_id
 from tasks.answer import answer_task
 from tasks.engine.client import Client
 from tasks.engine.server import fake_command, free_port, serve, this_machine, vllm_command, vllm_environment
+from tasks.judging.case import COMPARING
 from tasks.lock import run_lock
-from tasks.models import Resolved, resolve
-from tasks.pair import pair_task
+from tasks.models import Resolved, resolve, with_frozen
+from tasks.pair import pair_task, round_cutoff
 from tasks.plan import ROLE_OF, STAGES, Plan, make_plan, package_version
 from tasks.propose import propose_task
 from tasks.rate import rate_task
+from tasks.reuse import refuse_differences, sources
 from tasks.rubric import rubric_task
+from tasks.runs import manifests
 from tasks.runtime import runtime_device, runtime_python
 from tasks.shard import corpus_stamp, shard_task, shards_of
 from tasks.stage import Round
@@ -55,9 +60,14 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
     display.logger = get_run_logger()
     store = Store(root, run, config.storage.compression_level)
     with run_lock(store):
+        config = with_frozen(config, store, number)
         models = {name: resolve(name, config, display.say) for name in sorted(_used_models(config))}
         identities = {name: model.identity for name, model in models.items()}
-        plan = make_plan(config, run, number, identities, corpus_stamp(config.corpus))
+        plan = make_plan(
+            config, run, number, identities, corpus_stamp(config.corpus), earlier_problems(store, number),
+            sources(config, root, run, number),
+        )  # fmt: skip
+        refuse_differences(plan, root)
         engines = Engines(config, models, store, display)
         round_ = Round(plan, store, engines, display)
         bars = StageProgress()
@@ -67,13 +77,20 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
         shard_task(round_)
         shards = shards_of(round_)
         assert shards is not None, "the shard stage has ended without its manifest"
+        round_.line_up(shards.names)
         _write_round(store, plan)
         await bars.move("shard", 1, 1)
         _tell_corpus(display, config, shards.documents, shards.counts)
         for stage in SHARD_STAGES:
             display.expect(stage, len(shards.names))
-        async with engines.started(_needs_models(round_, shards.names)):
-            await asyncio.gather(*(_through(round_, shard, bars, len(shards.names)) for shard in shards.names))
+        async with engines.started(_needed_models(round_, shards.names)):
+            # the widest pairs of a round are known only when all of it is rated
+            together = config.pairing.strategy == "top_fraction"
+            first = SHARD_STAGES[:-1] if together else SHARD_STAGES
+            await asyncio.gather(*(_through(round_, shard, bars, shards.names, first) for shard in shards.names))
+        if together:
+            round_.cutoff = round_cutoff(round_, shards.names)
+            await asyncio.gather(*(_through(round_, shard, bars, shards.names, ["pair"]) for shard in shards.names))
 
         await round_artifacts(store, number)
         model, why_not = None, why_not_trained(config)
@@ -90,15 +107,26 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
     return {"run": run, "round": number, "root": root, "model": model, "not_trained": why_not}
 
 
-def _needs_models(round_: Round, shards: tuple[str, ...]) -> bool:
-    return not all(round_.done(stage, shard) for stage in ROLE_OF for shard in shards)
+def _needed_models(round_: Round, shards: tuple[str, ...]) -> set[str]:
+    """Names of the models that an unfinished stage asks."""
+    plan = round_.plan
+    owed = (stage for stage in ROLE_OF if plan.asks(stage) and not all(round_.done(stage, shard) for shard in shards))
+    return {plan.model_of(stage) for stage in owed}
 
 
-async def _through(round_: Round, shard: str, bars: StageProgress, total: int) -> None:
-    """One shard through all its stages, without waiting for the others."""
-    for stage, stage_task in TASKS.items():
-        await stage_task(round_, shard)
-        await bars.move(stage, round_.progress.done.get(stage, 0), total)
+async def _through(
+    round_: Round, shard: str, bars: StageProgress, shards: Sequence[str], stages: Sequence[str]
+) -> None:  # fmt: skip
+    """One shard through some stages, without waiting for the others."""
+    for stage in stages:
+        await TASKS[stage](round_, shard)
+        await bars.move(stage, round_.progress.done.get(stage, 0), len(shards))
+
+
+def earlier_problems(store: Store, number: int) -> str | None:
+    """A stamp of what the rounds before this one asked, which it must not ask again; None in the first."""
+    made = [m["fingerprints"]["propose"] for m in manifests(store) if m["round"] < number]
+    return content_id("earlier", made) if made else None
 
 
 def _used_models(config: Config) -> set[str]:
@@ -117,7 +145,8 @@ def _write_round(store: Store, plan: Plan, finished: bool = False) -> None:
     content = {
         "run": plan.run, "round": plan.round, "version": package_version(), "finished": finished,
         "written": datetime.now(UTC).isoformat(timespec="seconds"), "config": plan.config.model_dump(mode="json"),
-        "models": dict(plan.models), "corpus": plan.corpus,
+        "models": dict(plan.models), "corpus": plan.corpus, "earlier": plan.settings["propose"]["earlier_rounds"],
+        "reused": {stage: asdict(source) for stage, source in plan.reused.items()},
         "fingerprints": {stage: plan.fingerprints[stage] for stage in STAGES},
     }  # fmt: skip
     store.publish(f"{store.base}/manifests/round={plan.round:03d}/round.json", json.dumps(content, indent=1).encode())
@@ -140,22 +169,28 @@ class Engines(Mapping[str, Client]):
         return len(self._clients)
 
     @asynccontextmanager
-    async def started(self, needed: bool) -> AsyncIterator[None]:
-        """Start (or reach) every model that a role is played by; stop what was started."""
+    async def started(self, names: set[str]) -> AsyncIterator[None]:
+        """Start (or reach) the models of these names; stop what was started. The same weights are served once."""
         config = self._config
-        names = sorted({getattr(config.roles, role) for role in ROLE_OF.values()}) if needed else []
+        own = {self._models[name].identity: name for name in sorted(names) if not config.models[name].base_urls}
         async with AsyncExitStack() as stack:
             gate = asyncio.Semaphore(config.engine.max_in_flight)
-            for name in names:
-                urls = config.models[name].base_urls or (await stack.enter_async_context(self._serve(name)),)
+            served = {
+                identity: await stack.enter_async_context(self._serve(name, share=1 / len(own)))
+                for identity, name in own.items()
+            }
+            for name in sorted(names):
+                urls = config.models[name].base_urls or (served[self._models[name].identity],)
                 client = Client(self._models[name].identity, config.models[name], config.engine, urls, gate)
                 stack.push_async_callback(client.close)
                 self._clients[name] = client
                 await _check_room(client, config, name)
             yield
 
-    def _serve(self, name: str) -> Any:
+    def _serve(self, name: str, share: float) -> Any:
+        """Serve a model with a share of what the GPU's memory has to give."""
         config, model = self._config.engine, self._models[name]
+        config = config.model_copy(update={"gpu_memory_utilization": config.gpu_memory_utilization * share})
         port = free_port(config.port)
         log = self._store.workdir / "logs" / f"engine-{name}.log"
         if config.kind == "fake":
@@ -175,8 +210,10 @@ async def _check_room(client: Client, config: Config, name: str) -> None:
         UserError: names the setting.
     """
     limit = await client.max_model_len()
-    written = ("propose", "answer", "rubric") + (("judge",) if config.rating.mode == "pointwise" else ())
-    for role in written:
+    writes = config.rating.mode == "pointwise" or (
+        config.rating.mode in COMPARING and config.task.dialect == "structured"
+    )
+    for role in ("propose", "answer", "rubric", *(["judge"] if writes else [])):
         if getattr(config.roles, role) == name and (wanted := getattr(config.sampling, role).max_tokens) >= limit - 64:
             raise UserError(
                 f"sampling.{role}.max_tokens={wanted} leaves no room for a prompt in the context of {limit} tokens; "

@@ -3,13 +3,17 @@
 Defaults are the paper's (arXiv 2604.20051) where it has one. Names carry their units.
 """
 
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from schemas.outputs import Criterion, Rubric
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
+FROZEN = "frozen"  # the name of the model that a run began with, where `models` does not describe it
 
 
 class Section(BaseModel):
@@ -52,6 +56,16 @@ class TaskConfig(Section):
         "structured", description="structured: a JSON object a call (7B and up); stepwise: a short text a call"
     )
     max_attempts: int = Field(3, ge=1, le=10, description="tries, each with a fresh seed, for a malformed output")
+    problems_per_document: int = Field(1, ge=1, le=16, description="problems written from each document")
+    min_reference_words: int | None = Field(
+        None, ge=1, description="shorter reference answers are malformed; empty: 1 for knowledge and math, else 5"
+    )
+    max_similarity: float = Field(
+        0.7,
+        gt=0.0,
+        le=1.0,
+        description="problems this alike (Jaccard of word 3-grams) to an earlier one are duplicates",
+    )
 
 
 class ModelConfig(Section):
@@ -66,8 +80,8 @@ class ModelConfig(Section):
         "json_schema", description="json_schema: the server constrains the output; tags: parsed from tagged text"
     )
     max_model_len: int | None = Field(None, ge=256, description="context in tokens, where the server does not say")
-    usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
-    usd_per_million_completion_tokens: float = Field(0.0, ge=0)
+    usd_per_million_prompt_tokens: float | None = Field(None, ge=0, description="price; empty: not known")
+    usd_per_million_completion_tokens: float | None = Field(None, ge=0, description="price; empty: not known")
 
     @model_validator(mode="after")
     def _one_source(self) -> "ModelConfig":
@@ -84,7 +98,8 @@ class ModelConfig(Section):
 
 
 class RolesConfig(Section):
-    """Which model plays each role; all by the policy is self-play, the paper's way."""
+    """Which model plays each role: `policy` (all by it is self-play, the paper's way), `frozen` (the policy that the
+    run began with), or one named under `models`."""
 
     propose: str = Field("policy", description="writes problems and reference answers")
     answer: str = Field("policy", description="answers without the document")
@@ -119,18 +134,35 @@ class RubricConfig(Section):
     """How rubrics are written."""
 
     max_criteria: int = Field(5, ge=1, le=10)
-    shown_answers: int = Field(11, ge=0, description="candidate answers in view, taken by length rank")
+    shown_answers: int | None = Field(
+        None,
+        ge=0,
+        description="candidate answers in view, by length rank; empty: 5 for creative writing, else 11",
+    )
     shown_answer_max_words: Positive = Field(2048, description="each is cut to this many words")
     show_document: bool = Field(True, description="false: the ablation without document and reference in view")
+    criteria: tuple[Criterion, ...] = Field((), max_length=10, description="a rubric of your own, for every problem")
+
+    @field_validator("criteria")
+    @classmethod
+    def _unique(cls, criteria: tuple[Criterion, ...]) -> tuple[Criterion, ...]:
+        if criteria:
+            Rubric(criteria=list(criteria))
+        return criteria
 
 
 class RatingConfig(Section):
     """How answers are rated by a rubric."""
 
-    mode: Literal["pointwise", "likelihood"] = Field(
+    mode: Literal["pointwise", "logprob", "likelihood", "pairwise", "anchor"] = Field(
         "pointwise",
-        description="pointwise: the judge writes 0, 1 or 2 a criterion; likelihood: how much likelier the answer "
-        "makes each gold fact",
+        description="pointwise: the judge writes 0, 1 or 2 a criterion; logprob: how likely each of the three is; "
+        "likelihood: how much likelier the answer makes each gold fact; pairwise: every two answers; "
+        "anchor: each answer against one of median length",
+    )
+    samples: int = Field(1, ge=1, le=25, description="judgements an answer (pointwise, with a temperature above 0)")
+    max_comparisons: int | None = Field(
+        None, ge=1, description="comparisons a problem (pairwise), each in both orders; empty: every two answers"
     )
     likelihood_scale_nats: float = Field(
         0.5, gt=0.0, description="gain in nats a token at which a likelihood rating is 2·σ(1) ≈ 1.46"
@@ -140,16 +172,50 @@ class RatingConfig(Section):
 class PairingConfig(Section):
     """How answers become preference pairs."""
 
+    strategy: Literal["best_worst", "all_above_margin", "top_fraction"] = Field(
+        "best_worst",
+        description="best_worst: the widest pair of each problem; all_above_margin: every two answers at least "
+        "min_margin apart; top_fraction: the widest pairs of the round's widest problems",
+    )
     min_answers: int = Field(2, ge=2, description="rated answers a problem needs")
     min_deviation: float = Field(0.001, ge=0.0, description="scores closer together than this are a tie")
     min_margin: float = Field(0.0, ge=0.0, le=2.0, description="chosen must score this much higher")
     max_length_gap_words: int = Field(100, ge=0, description="chosen and rejected differ by at most this many words")
+    max_length_gap_characters: int | None = Field(
+        None, ge=0, description="the same in characters, for languages without spaces"
+    )
+    top_fraction: float = Field(0.4, gt=0.0, le=1.0, description="share of problems that top_fraction keeps")
+    max_pairs_per_problem: Positive = Field(8, description="pairs that all_above_margin keeps, widest first")
+    control: Literal["none", "shuffled", "random"] = Field(
+        "none",
+        description="for experiments. shuffled: which of the two is chosen is drawn by lot; random: two answers drawn by "
+        "lot, the better one chosen",
+    )
+
+
+class ReuseConfig(Section):
+    """Rows taken from another round of the same root instead of being made anew, each as `run/round`."""
+
+    problems: str | None = Field(None, description="take that round's documents and problems")
+    answers: str | None = Field(None, description="and its answers")
+    rubrics: str | None = Field(None, description="and its rubrics")
+    ratings: str | None = Field(None, description="and its ratings")
+
+    @field_validator("*")
+    @classmethod
+    def _run_and_round(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[\w.-]+/\d{1,6}", value):
+            raise ValueError(f"{value!r} is not run/round, such as demo/0")
+        return value
 
 
 class TrainingConfig(Section):
     """The DPO round (defaults: the paper's). Handed to OpenRLHF one by one: none of its own defaults is used."""
 
     enabled: bool = Field(True, description="false: end the round with the preference pairs")
+    target: Literal["final", "text"] = Field(
+        "final", description="what a thinking model is trained on: what was judged, or that with its thoughts before it"
+    )
     beta: float = Field(0.01, gt=0.0)
     learning_rate: float = Field(1e-6, gt=0.0)
     warmup_ratio: Share = 0.1
@@ -221,6 +287,7 @@ class Config(Section):
     rubric: RubricConfig = RubricConfig()
     rating: RatingConfig = RatingConfig()
     pairing: PairingConfig = PairingConfig()
+    reuse: ReuseConfig = ReuseConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
@@ -232,7 +299,28 @@ class Config(Section):
         if "policy" not in self.models:
             raise ValueError("models.policy is missing: it is the model that is trained")
         for role, name in self.roles.model_dump().items():
-            if name not in self.models:
-                known = ", ".join(sorted(self.models))
+            if name not in self.models and name != FROZEN:
+                known = ", ".join(sorted({*self.models, FROZEN}))
                 raise ValueError(f"roles.{role} names the model {name!r}, but models has only: {known}")
         return self
+
+    @model_validator(mode="after")
+    def _judgements_differ(self) -> "Config":
+        if self.rating.samples > 1 and self.rating.mode != "pointwise":
+            raise ValueError(
+                f"rating.samples={self.rating.samples} needs rating.mode=pointwise: {self.rating.mode} judges the same "
+                "thing the same way again, or every answer several times already"
+            )
+        if self.rating.mode == "likelihood" and self.rubric.criteria and not any(c.gold for c in self.rubric.criteria):
+            raise ValueError("rating.mode=likelihood needs criteria with a gold fact: give rubric.criteria one")
+        if self.rating.samples > 1 and self.sampling.judge.temperature == 0:
+            raise ValueError(
+                f"rating.samples={self.rating.samples} judgements at temperature 0 are all the same: "
+                "set sampling.judge.temperature above 0"
+            )
+        return self
+
+    def model_of(self, role: str) -> ModelConfig:
+        """The model that plays a role, by the role's name; `frozen` stands for the policy where it is not described."""
+        name = getattr(self.roles, role)
+        return self.models.get(name) or self.models["policy"]

@@ -2,7 +2,7 @@
 the wording of the tagged form for servers that enforce none, and the check on our side."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 
@@ -75,6 +75,21 @@ class MarkSheet(Output):
     """The marks of one answer, every criterion once."""
 
     marks: Annotated[list[Mark], Field(min_length=1, max_length=10)]
+
+
+class Duel(Output):
+    """Which of two answers is better: thoughts first."""
+
+    thoughts: Annotated[str, Field(max_length=900)]
+    better: Literal["first", "second", "tie"]
+
+
+class TwoMarks(Output):
+    """Marks from 0 to 10 for two answers seen side by side: thoughts first."""
+
+    thoughts: Annotated[str, Field(max_length=900)]
+    first_mark: Annotated[StrictInt, Field(ge=0, le=10)]
+    second_mark: Annotated[StrictInt, Field(ge=0, le=10)]
 
 
 def bounded_schema(model: type[Output], items: int | None = None, names: list[str] | None = None) -> dict[str, Any]:

@@ -65,8 +65,19 @@ SELECT t.run, t.round, t.problem_id,
 FROM ratings t JOIN answers a USING (run, round, answer_id)
 WHERE t.status = 'ok' GROUP BY ALL;
 
--- tokens and time a role
+-- tokens, time and money a role, over all and an accepted pair; what was taken over from another round was paid there
 CREATE VIEW costs AS
-SELECT run, round, role, model, count(*) AS calls, sum(prompt_tokens) AS prompt_tokens,
-       sum(completion_tokens) AS completion_tokens, round(sum(seconds), 1) AS call_seconds
-FROM generations GROUP BY ALL ORDER BY run, round, role;
+WITH used AS (
+    SELECT run, round, role, model, count(*) AS calls, sum(prompt_tokens) AS prompt_tokens,
+           sum(completion_tokens) AS completion_tokens, round(sum(seconds), 1) AS call_seconds
+    FROM generations WHERE reused_from IS NULL GROUP BY ALL
+), kept AS (
+    SELECT run, round, count(*) AS pairs FROM pairs WHERE status = 'ok' GROUP BY ALL
+), priced AS (
+    SELECT used.*, (prompt_tokens * usd_per_million_prompt_tokens
+                    + completion_tokens * usd_per_million_completion_tokens) / 1e6 AS cost_usd
+    FROM used LEFT JOIN prices USING (run, round, model)
+)
+SELECT priced.*, kept.pairs, round((prompt_tokens + completion_tokens) / kept.pairs, 1) AS tokens_per_pair,
+       cost_usd / kept.pairs AS cost_usd_per_pair
+FROM priced LEFT JOIN kept USING (run, round) ORDER BY run, round, role;

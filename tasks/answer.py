@@ -8,7 +8,7 @@ from prefect import task
 from schemas.ids import content_id
 from tasks.engine.protocol import Engine, Generation, Message, Request
 from tasks.plan import Plan
-from tasks.prompts import data
+from tasks.prompts import NAMES, data
 from tasks.stage import TASK_OPTIONS, Round, run_shard
 from tasks.text import final_answer, full_sentences, refuses
 
@@ -25,7 +25,8 @@ async def answer(plan: Plan, problems: list[Row], engine: Engine) -> list[Row]:
 
 def prompt_messages(plan: Plan, problem: str) -> tuple[Message, ...]:
     """What the answering model sees; the trainer gets the same messages."""
-    return ({"role": "user", "content": plan.prompts.render("answer", {"problem": data(problem)})},)
+    (name,) = NAMES["answer"][plan.config.task.dialect]
+    return ({"role": "user", "content": plan.prompts.render(name, {"problem": data(problem)})},)
 
 
 async def _problem(plan: Plan, problem: Row, engine: Engine) -> list[Row]:

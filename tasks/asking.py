@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from schemas.outputs import Output, bounded_schema
-from tasks.engine.protocol import Engine, Generation, Message, Request
+from tasks.engine.protocol import Choice, Engine, Generation, Message, Request
 from tasks.parse import Malformed, parse
 from tasks.plan import ROLE_OF, Plan
 from tasks.text import final_answer, full_sentences
@@ -57,11 +57,28 @@ class Asker:
         items: int | None = None, names: list[str] | None = None,
     ) -> Asked[T]:  # fmt: skip
         """Ask for a structured output."""
-        output_format = self.plan.config.models[self.plan.model_of(self.stage)].output_format
+        output_format = self.plan.config.model_of(ROLE_OF[self.stage]).output_format
         schema = (model.__name__, bounded_schema(model, items, names))
         return await self._ask(
             subject_id, field, prompt, lambda text: read(parse(model, text, output_format)), schema
         )  # fmt: skip
+
+    async def choose(
+        self, subject_id: str, field: str, prompt: str, choices: tuple[str, ...], logprobs: bool = False
+    ) -> Asked[str]:  # fmt: skip
+        """Ask for one of a few words; with logprobs, the value is the JSON of `Engine.choice`."""
+        messages: tuple[Message, ...] = ({"role": "user", "content": prompt},)
+        generation = await self.engine.choice(
+            Choice(ROLE_OF[self.stage], subject_id, field, messages, choices, logprobs)
+        )  # fmt: skip
+        if generation.failure is not None:
+            return Asked(None, generation, *generation.failure)
+        if logprobs:
+            return Asked(generation.text, generation)
+        said = final_answer(generation.text).strip(" \n.*\"'").casefold()
+        if said not in choices:
+            return Asked(None, generation, "malformed", f"{said[:60]!r} is none of {', '.join(choices)}")
+        return Asked(said, generation)
 
     async def _ask(
         self, subject_id: str, field: str, prompt: str, read: Callable[[str], T],

@@ -7,6 +7,7 @@ import duckdb
 
 import schemas
 from schemas.tables import TABLES
+from tasks.runs import manifests
 from tasks.store import Store
 
 _VIEWS = Path(schemas.__file__).parent / "views.sql"
@@ -21,10 +22,23 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
         con.register_filesystem(store.fs)
     for name, table in TABLES.items():
         con.execute(f'CREATE VIEW "{name}" AS {_scan(store, name) if store.files(name) else _empty(table.schema)}')
+    _prices(con, store)
     for statement in _VIEWS.read_text().split(";\n"):
         if statement.strip():
             con.execute(statement)
     return con
+
+
+def _prices(con: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Table `prices`: what each round's configuration says that the tokens of a model cost, null where it does not."""
+    columns = ("usd_per_million_prompt_tokens", "usd_per_million_completion_tokens")
+    con.execute(f"CREATE TABLE prices (run VARCHAR, round INTEGER, model VARCHAR, {' DOUBLE, '.join(columns)} DOUBLE)")
+    for manifest in manifests(store):
+        models = manifest["config"]["models"]
+        by_identity = {identity: models[name] for name, identity in manifest["models"].items() if name in models}
+        for identity, model in by_identity.items():
+            row = [store.run, manifest["round"], identity, *(model.get(column) for column in columns)]
+            con.execute("INSERT INTO prices VALUES (?, ?, ?, ?, ?)", row)
 
 
 def _scan(store: Store, table: str) -> str:

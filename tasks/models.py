@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.config import Config, ModelConfig
+from schemas.config import FROZEN, Config, ModelConfig
 from schemas.errors import DependencyError, UserError
 from schemas.ids import content_id
 from tasks.processes import state_dir
-from tasks.store import publish_local
+from tasks.store import Store, publish_local
 
 BUILT_IN = "smollm2-135m-instruct"
 Say = Callable[[str], None]
@@ -24,6 +24,20 @@ class Resolved:
     path: str | None
 
 
+def with_frozen(config: Config, store: Store, round_: int) -> Config:
+    """The configuration with `frozen` described: the policy of the run's round 0, where a role is played by it."""
+    if FROZEN in config.models or FROZEN not in config.roles.model_dump().values():
+        return config
+    frozen = config.models["policy"]
+    if round_ > 0:
+        path = f"{store.base}/manifests/round=000/round.json"
+        if not store.fs.exists(path):
+            raise UserError(f"roles: {FROZEN} is the policy of round 0, and {store.run} has none; name a model instead")
+        first = json.loads(store.fs.cat_file(path))["config"]["models"]
+        frozen = ModelConfig.model_validate(first["policy"])
+    return config.model_copy(update={"models": {**config.models, FROZEN: frozen}})
+
+
 def resolve(name: str, config: Config, say: Say) -> Resolved:
     """Find (for the built-in model: fetch) a model's weights.
 
@@ -32,7 +46,8 @@ def resolve(name: str, config: Config, say: Say) -> Resolved:
     """
     model = config.models[name]
     if config.engine.kind == "fake":
-        return Resolved(f"fake:{name}", None)
+        same = name == FROZEN and model == config.models["policy"]
+        return Resolved(f"fake:{'policy' if same else name}", None)
     if model.path is None:
         return Resolved(f"served:{model.served_name}", None)
     if model.path == BUILT_IN:

@@ -1,7 +1,10 @@
 """Pair: best against worst answer becomes a preference pair, if it passes the filters (paper section 3.5)."""
 
+import math
+import random
 import statistics
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -10,12 +13,14 @@ from prefect import task
 from prefect.states import Completed
 
 from schemas.config import PairingConfig
-from schemas.ids import content_id
+from schemas.ids import content_id, seed_of
 from tasks.answer import REFERENCE, prompt_messages
 from tasks.plan import Plan
 from tasks.stage import TASK_OPTIONS, Round
 
 Row = dict[str, Any]
+TABLES_READ = ("problems", "answers", "rubrics", "ratings")
+LEAST_MARGIN = 1e-12  # what floating point may make of equal scores
 
 
 @dataclass(frozen=True)
@@ -28,73 +33,153 @@ class Rated:
     score: float
 
 
-Outcome = tuple[tuple[Rated, Rated] | None, str, str | None]
-LEAST_MARGIN = 1e-12  # what floating point may make of equal scores
+Two = tuple[Rated, Rated]  # better one first
 
 
-def pair(plan: Plan, problems: list[Row], answers: list[Row], rubrics: list[Row], ratings: list[Row]) -> list[Row]:
-    """One row for each problem that is ok: the pair, or why there is none."""
-    scores = {row["answer_id"]: row["score"] for row in ratings if row["status"] == "ok" and row["score"] is not None}
-    rubric_status = {row["problem_id"]: row["status"] for row in rubrics}
+@dataclass(frozen=True)
+class Outcome:
+    """A pair, or why there is none; `two` may be named also where it is refused."""
+
+    two: Two | None
+    status: str
+    reason: str | None
+
+
+def pair(
+    plan: Plan, problems: list[Row], answers: list[Row], rubrics: list[Row], ratings: list[Row],
+    cutoff: float | None = None,
+) -> list[Row]:  # fmt: skip
+    """At least one row for each problem that is ok: its pairs, or why there is none.
+
+    `cutoff` is the least margin that `top_fraction` keeps, known once every shard is rated.
+    """
     rows = []
-    for problem in (row for row in problems if row["status"] == "ok"):
-        rated = [
-            Rated(a["answer_id"], a["final"], a["words"], scores[a["answer_id"]])
-            for a in answers
-            if a["problem_id"] == problem["problem_id"] and a["rollout"] != REFERENCE and a["answer_id"] in scores
-        ]
-        rows.append(_row(plan, problem["problem_id"], rated, rubric_status.get(problem["problem_id"])))
+    for problem_id, rated, rubric_status in _by_problem(problems, answers, rubrics, ratings):
+        if rubric_status != "ok":
+            outcomes = [Outcome(None, "no_rubric", f"the rubric is {rubric_status or 'missing'}")]
+        else:
+            outcomes = choose(rated, plan.config.pairing, seed_of(problem_id), cutoff)
+        rows += [_row(plan, problem_id, outcome) for outcome in outcomes]
     return rows
 
 
-def _row(plan: Plan, problem_id: str, rated: list[Rated], rubric_status: str | None) -> Row:
-    if rubric_status != "ok":
-        outcome: Outcome = None, "no_rubric", f"the rubric is {rubric_status or 'missing'}"
-    else:
-        outcome = choose(rated, plan.config.pairing)
-    chosen, status, reason = outcome
-    best, worst = chosen or (None, None)
-    ids = [answer.answer_id for answer in chosen or ()]
+def _by_problem(
+    problems: list[Row], answers: list[Row], rubrics: list[Row], ratings: list[Row]
+) -> Iterator[tuple[str, list[Rated], str | None]]:
+    scores = {row["answer_id"]: row["score"] for row in ratings if row["status"] == "ok" and row["score"] is not None}
+    rated: dict[str, list[Rated]] = {}
+    for a in answers:
+        if a["rollout"] != REFERENCE and a["answer_id"] in scores:
+            one = Rated(a["answer_id"], a["final"], a["words"], scores[a["answer_id"]])
+            rated.setdefault(a["problem_id"], []).append(one)
+    status = {row["problem_id"]: row["status"] for row in rubrics}
+    for row in problems:
+        if row["status"] == "ok":
+            yield row["problem_id"], rated.get(row["problem_id"], []), status.get(row["problem_id"])
+
+
+def _row(plan: Plan, problem_id: str, outcome: Outcome) -> Row:
+    two = outcome.two
+    if two and plan.config.pairing.control == "shuffled" and seed_of("/".join(_ids(two))) % 2:
+        two = (two[1], two[0])
+    best, worst = two or (None, None)
+    names = _ids(two) if two else [outcome.status]
     return {
-        "pair_id": content_id("pair", plan.keys["pair"], problem_id, ids), "problem_id": problem_id,
+        "pair_id": content_id("pair", plan.keys["pair"], problem_id, names), "problem_id": problem_id,
         "chosen_answer_id": best.answer_id if best else None, "rejected_answer_id": worst.answer_id if worst else None,
         "chosen_score": best.score if best else None, "rejected_score": worst.score if worst else None,
-        "margin": best.score - worst.score if best and worst else None, "status": status, "reason": reason,
+        "margin": best.score - worst.score if best and worst else None, "status": outcome.status,
+        "reason": outcome.reason,
     }  # fmt: skip
 
 
-def choose(rated: list[Rated], config: PairingConfig) -> Outcome:
-    """The widest pair inside the length window, or the status and reason why there is none."""
+def _ids(two: Two) -> list[str]:
+    return [answer.answer_id for answer in two]
+
+
+def choose(rated: list[Rated], config: PairingConfig, lot: int = 0, cutoff: float | None = None) -> list[Outcome]:
+    """The pairs of one problem by the configured strategy, or the one reason why there are none."""
     if len(rated) < config.min_answers:
-        return None, "few_answers", f"{len(rated)} rated answers; {config.min_answers} are needed"
+        return [Outcome(None, "few_answers", f"{len(rated)} rated answers; {config.min_answers} are needed")]
     scores = [answer.score for answer in rated]
     deviation = statistics.pstdev(scores)
     if deviation < config.min_deviation or max(scores) - min(scores) < LEAST_MARGIN:
-        return None, "tie", f"the scores' deviation {deviation:.4f} is below {config.min_deviation}, or none at all"
-    first = None
-    for best, worst in _by_margin(rated):
-        first = first or (best, worst)
-        if best.score - worst.score < max(config.min_margin, LEAST_MARGIN):
+        reason = f"the scores' deviation {deviation:.4f} is below {config.min_deviation}, or none at all"
+        return [Outcome(None, "tie", reason)]
+    if config.control == "random":
+        return [_random(rated, config, lot)]
+    if config.strategy == "all_above_margin":
+        return _all(rated, config)
+    best = _widest(rated, config)
+    if config.strategy == "top_fraction" and best.status == "ok" and best.two and cutoff is not None:
+        margin = best.two[0].score - best.two[1].score
+        if margin < cutoff:
+            kept = f"is not among the top {config.top_fraction:.0%} of the round (from {cutoff:.3f})"
+            return [Outcome(best.two, "low_margin", f"the margin {margin:.3f} {kept}")]
+    return [best]
+
+
+def _fault(two: Two, config: PairingConfig) -> tuple[str, str] | None:
+    """Status and reason of two answers that make no pair."""
+    margin = two[0].score - two[1].score
+    if margin < max(config.min_margin, LEAST_MARGIN):
+        return "low_margin", f"the widest margin {margin:.3f} is below {config.min_margin}"
+    if two[0].final.strip() == two[1].final.strip():
+        return "duplicate", "the answers that differ in score have the same text"
+    gap, most = abs(two[0].words - two[1].words), config.max_length_gap_words
+    if gap > most:
+        return "length_gap", f"no two answers within {most} words; the widest pair differs by {gap}"
+    characters, bound = abs(len(two[0].final) - len(two[1].final)), config.max_length_gap_characters
+    if bound is not None and characters > bound:
+        return "length_gap", f"no two answers within {bound} characters; the widest pair differs by {characters}"
+    return None
+
+
+def _widest(rated: list[Rated], config: PairingConfig) -> Outcome:
+    """The widest pair without a fault; its reason counts the wider ones that had one."""
+    first: Outcome | None = None
+    skipped: Counter[str] = Counter()
+    for two in _by_margin(rated):
+        fault = _fault(two, config)
+        if fault is None:
+            wider = ", ".join(f"{count} {status}" for status, count in sorted(skipped.items()))
+            return Outcome(two, "ok", f"wider pairs left out: {wider}" if wider else None)
+        first = first or Outcome(two, *fault)
+        if fault[0] == "low_margin":
             break
-        if best.final.strip() == worst.final.strip():
-            continue
-        if abs(best.words - worst.words) <= config.max_length_gap_words:
-            return (best, worst), "ok", None
+        skipped[fault[0]] += 1
     assert first is not None
-    widest = first[0].score - first[1].score
-    if widest < config.min_margin:
-        return first, "low_margin", f"the widest margin {widest:.3f} is below {config.min_margin}"
-    gap = abs(first[0].words - first[1].words)
-    if gap <= config.max_length_gap_words:
-        return first, "duplicate", "the answers that differ in score have the same text"
-    most = config.max_length_gap_words
-    return first, "length_gap", f"no two answers within {most} words; the widest pair differs by {gap}"
+    return first
 
 
-def _by_margin(rated: list[Rated]) -> Iterator[tuple[Rated, Rated]]:
+def _all(rated: list[Rated], config: PairingConfig) -> list[Outcome]:
+    """Every two answers without a fault, widest first, and a line for each kind of fault with its count."""
+    kept: list[Outcome] = []
+    left: Counter[str] = Counter()
+    for two in _by_margin(rated):
+        fault = _fault(two, config)
+        if fault is None and len(kept) < config.max_pairs_per_problem:
+            kept.append(Outcome(two, "ok", None))
+        else:
+            left[fault[0] if fault else "surplus"] += 1
+    most = f"beside the {config.max_pairs_per_problem} widest (pairing.max_pairs_per_problem)"
+    why = {"low_margin": f"closer than {config.min_margin}", "duplicate": "of the same text", "surplus": most,
+           "length_gap": "too different in length"}  # fmt: skip
+    return kept + [Outcome(None, kind, f"{count} pairs {why[kind]}") for kind, count in sorted(left.items())]
+
+
+def _random(rated: list[Rated], config: PairingConfig, lot: int) -> Outcome:
+    """Two answers drawn by lot among those that differ in score, by however little: the better one is chosen."""
+    config = config.model_copy(update={"min_margin": 0.0})
+    ranked = sorted(rated, key=lambda answer: (-answer.score, answer.answer_id))
+    possible = [two for two in combinations(ranked, 2) if _fault(two, config) is None]
+    return Outcome(random.Random(lot).choice(possible), "ok", None) if possible else _widest(rated, config)
+
+
+def _by_margin(rated: list[Rated]) -> Iterator[Two]:
     """Every two answers, better one first, widest margin first; ties in margin by length gap, then by id."""
 
-    def order(two: tuple[Rated, Rated]) -> tuple[float, int, str, str]:
+    def order(two: Two) -> tuple[float, int, str, str]:
         best, worst = two
         return worst.score - best.score, abs(best.words - worst.words), best.answer_id, worst.answer_id
 
@@ -102,13 +187,35 @@ def _by_margin(rated: list[Rated]) -> Iterator[tuple[Rated, Rated]]:
     yield from sorted(combinations(ranked, 2), key=order)
 
 
+def cutoff_of(margins: list[float], fraction: float) -> float | None:
+    """The margin of the last problem that is in the top `fraction` (rounded up); None where there is none."""
+    ranked = sorted(margins, reverse=True)
+    return ranked[math.ceil(len(ranked) * fraction) - 1] if ranked else None
+
+
+def round_cutoff(round_: Round, shards: Sequence[str]) -> float | None:
+    """The cutoff over all shards of a round, which must be rated; None for strategies that have none."""
+    config = round_.plan.config.pairing
+    if config.strategy != "top_fraction" or all(round_.done("pair", shard) for shard in shards):
+        return None
+    margins = []
+    for shard in shards:
+        problems, answers, rubrics, ratings = (round_.read(table, shard) for table in TABLES_READ)
+        rows = pair(round_.plan, problems, answers, rubrics, ratings)
+        margins += [abs(row["margin"]) for row in rows if row["status"] == "ok"]
+    return cutoff_of(margins, config.top_fraction)
+
+
 def preferences(plan: Plan, problems: list[Row], answers: list[Row], pairs: list[Row]) -> list[Row]:
-    """What the trainer reads: the messages that were answered, and the two answers as they were judged."""
+    """What the trainer reads: the messages that were answered, and the two answers as they were judged.
+
+    With `training.target = "text"`, a thinking model's thoughts stand before what was judged.
+    """
     texts = {row["problem_id"]: row["problem"] for row in problems}
-    finals = {row["answer_id"]: row["final"] for row in answers}
+    by_id = {row["answer_id"]: row for row in answers}
 
     def reply(answer_id: str) -> list[dict[str, str]]:
-        return [{"role": "assistant", "content": finals[answer_id]}]
+        return [{"role": "assistant", "content": trained_on(by_id[answer_id], plan.config.training.target)}]
 
     return [
         {
@@ -120,18 +227,24 @@ def preferences(plan: Plan, problems: list[Row], answers: list[Row], pairs: list
     ]  # fmt: skip
 
 
+def trained_on(answer: Row, target: str) -> str:
+    """`final`, or with `target = "text"` the thoughts and then `final` (which may be shorter than what was written)."""
+    thoughts, closed, _ = answer["text"].rpartition("</think>")
+    return f"{thoughts}{closed}\n\n{answer['final']}" if target == "text" and closed else str(answer["final"])
+
+
 @task(name="pair", task_run_name="pair {shard}", **TASK_OPTIONS)
 async def pair_task(round_: Round, shard: str) -> Any:
     """problems, answers, rubrics, ratings → pairs and preferences. No model is asked: there is nothing to journal."""
     if round_.done("pair", shard):
         round_.progress.shard("pair", reused=True)
         return Completed(name="Reused", message=f"{shard} is there already")
-    tables = ("problems", "answers", "rubrics", "ratings")
-    problems, answers, rubrics, ratings = (round_.read(name, shard) for name in tables)
-    pairs = pair(round_.plan, problems, answers, rubrics, ratings)
-    footer = round_.plan.footer("pair") | {"shard": shard}
-    wanted = preferences(round_.plan, problems, answers, pairs)
-    round_.store.write("preferences", round_.plan.round, shard, wanted, footer)
-    round_.store.write("pairs", round_.plan.round, shard, pairs, footer)
+    plan, store = round_.plan, round_.store
+    problems, answers, rubrics, ratings = (round_.read(table, shard) for table in TABLES_READ)
+    pairs = pair(plan, problems, answers, rubrics, ratings, round_.cutoff)
+    footer = plan.footer("pair") | {"shard": shard}
+    wanted = preferences(plan, problems, answers, pairs)
+    store.write("preferences", plan.round, shard, wanted, footer)
+    store.write("pairs", plan.round, shard, pairs, footer)
     round_.progress.shard("pair", reused=False)
     return {"shard": shard, "rows": len(pairs), "pairs": len(wanted)}

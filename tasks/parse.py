@@ -12,6 +12,14 @@ from tasks.text import final_answer
 
 T = TypeVar("T", bound=Output)
 _ITEM = {"criteria": "criterion", "marks": "mark"}
+_EXAMPLES: dict[str, Any] = {
+    "weight": 1.0,
+    "rating": 2,
+    "better": "first, second or tie",
+    "first_mark": 7,
+    "second_mark": 4,
+}
+_TAG_HINTS = {"better": "first, second or tie", "first_mark": "0 to 10", "second_mark": "0 to 10"}
 MAX_CHARS = 400_000
 
 
@@ -84,8 +92,7 @@ def _example(model: type[Output]) -> dict[str, Any]:
     example: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         item = _item_model(field.annotation)
-        number = {"weight": 1.0, "rating": 2}.get(name)
-        example[name] = [_example(item)] if item else number if number is not None else "…"
+        example[name] = [_example(item)] if item else _EXAMPLES.get(name, "…")
     return example
 
 
@@ -95,7 +102,7 @@ def _tag_lines(model: type[Output]) -> list[str]:
         if item := _item_model(field.annotation):
             lines += [f"<{_ITEM[name]}>", *_tag_lines(item), f"</{_ITEM[name]}>", "(one such block for each)"]
         else:
-            lines.append(f"<{name}>…</{name}>")
+            lines.append(f"<{name}>{_TAG_HINTS.get(name, '…')}</{name}>")
     return lines
 
 
@@ -132,6 +139,10 @@ def _number(name: str, value: str) -> Any:
     if name == "rating":
         if value not in {"0", "1", "2"}:
             raise Malformed(f"rating {value[:20]!r} is not 0, 1 or 2")
+        return int(value)
+    if name in ("first_mark", "second_mark"):
+        if not re.fullmatch(r"[0-9]|10", value):
+            raise Malformed(f"mark {value[:20]!r} is not a whole number from 0 to 10")
         return int(value)
     if name == "weight":
         if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?", value):

@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas.config import Config
 from schemas.ids import content_id
-from tasks.prompts import NAMES, Prompts
+from tasks.prompts import Prompts, names_of
 
 STAGES = ("shard", "propose", "answer", "rubric", "rate", "pair", "train")
 TABLE_OF = dict(zip(STAGES, ("documents", "problems", "answers", "rubrics", "ratings", "pairs", "models"), strict=True))
@@ -24,6 +24,35 @@ READS = {
 VERSIONS = {"shard": 1, "propose": 1, "answer": 1, "rubric": 1, "rate": 1, "pair": 1, "train": 1}
 
 
+# how many there are changes no row that is there already: part of the fingerprint, not of the ids
+_PROBLEMS = ("problems_per_document", "max_similarity", "min_reference_words")
+_COUNTS = {
+    "sampling.answers",
+    "task.problems_per_document",
+    "task.max_similarity",
+    "task.max_attempts",
+    "earlier_rounds",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Another round whose rows a stage takes over: `name` is run/round, `fingerprint` what its files must have."""
+
+    name: str
+    fingerprint: str
+
+    @property
+    def run(self) -> str:
+        """Name of the run."""
+        return self.name.rpartition("/")[0]
+
+    @property
+    def round(self) -> int:
+        """Number of the round."""
+        return int(self.name.rpartition("/")[2])
+
+
 @dataclass(frozen=True)
 class Plan:
     """A round's settings and identities. `models` maps each model's name to its identity (weights or served name)."""
@@ -34,14 +63,16 @@ class Plan:
     models: Mapping[str, str]
     prompts: Prompts
     corpus: str | None = None
+    reused: Mapping[str, Source] = field(default_factory=dict)
     settings: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     def footer(self, stage: str) -> dict[str, Any]:
         """Provenance for the footer of a file that `stage` writes."""
+        source = self.reused.get(stage)
         return {
-            "stage": stage, "fingerprint": self.fingerprints[stage],
+            "stage": stage, "reused_from": source.name if source else None, "fingerprint": self.fingerprints[stage],
             "config_hash": content_id("config", self.config.model_dump()), "settings": self.settings[stage],
             "version": package_version(), "inputs": {name: self.fingerprints[name] for name in READS[stage]},
         }  # fmt: skip
@@ -50,30 +81,56 @@ class Plan:
         """Name (in `config.models`) of the model that plays the stage's role."""
         return str(getattr(self.config.roles, ROLE_OF[stage]))
 
+    def asks(self, stage: str) -> bool:
+        """Whether the stage asks a model at all."""
+        given = stage == "rubric" and self.config.rubric.criteria
+        return stage in ROLE_OF and stage not in self.reused and not given
+
 
 def make_plan(
-    config: Config, run: str, round_: int, models: Mapping[str, str], corpus: str | None = None
+    config: Config, run: str, round_: int, models: Mapping[str, str], corpus: str | None = None,
+    earlier: str | None = None, reused: Mapping[str, Source] | None = None,
 ) -> Plan:  # fmt: skip
-    """Work out settings, keys and fingerprints of every stage. `corpus` is a stamp of the corpus' content."""
-    prompts = Prompts(config.task.type)
+    """Work out settings, keys and fingerprints of every stage.
+
+    Args:
+        corpus: a stamp of the corpus' content.
+        earlier: a stamp of the problems of earlier rounds, which this round's must not repeat.
+        reused: the stages whose rows come from another round.
+    """
+    prompts, reused = Prompts(config.task.type), reused or {}
     settings = {stage: _settings(stage, config, models, prompts) for stage in STAGES}
     settings["shard"]["content"] = corpus
-    keys = {stage: content_id("key", stage, VERSIONS[stage], settings[stage]) for stage in STAGES}
+    settings["propose"]["earlier_rounds"] = earlier
+    keys = {stage: content_id("key", stage, VERSIONS[stage], _of_rows(settings[stage])) for stage in STAGES}
     prints: dict[str, str] = {}
     for stage in STAGES:
-        reads = [prints[name] for name in READS[stage] if not _unread(config, stage, name)]
-        prints[stage] = content_id("fingerprint", keys[stage], reads, round_ if stage == "shard" else None)
-    return Plan(config, run, round_, models, prompts, corpus, settings, keys, prints)
+        reads = [prints[name] for name in READS[stage] if not unread(config, stage, name)]
+        prints[stage] = content_id(
+            "fingerprint", VERSIONS[stage], settings[stage], reads, round_ if stage == "shard" else None
+        )
+        if source := reused.get(stage):
+            prints[stage] = content_id("reused", source.name, source.fingerprint)
+    return Plan(config, run, round_, models, prompts, corpus, reused, settings, keys, prints)
 
 
-def _unread(config: Config, stage: str, reads: str) -> bool:
-    """A rubric that shows no candidate answers does not depend on them."""
+def _of_rows(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that make a row what it is; how many rows there are is left out."""
+    return {name: value for name, value in settings.items() if name not in _COUNTS}
+
+
+def unread(config: Config, stage: str, reads: str) -> bool:
+    """Whether a stage does without one that it usually reads: a rubric may have no answers in view."""
     return stage == "rubric" and reads == "answer" and shown_answers(config) == 0
 
 
 def shown_answers(config: Config) -> int:
-    """How many candidate answers the rubric's writer sees; in stepwise calls for facts, none."""
-    return config.rubric.shown_answers if config.task.dialect == "structured" else 0
+    """How many candidate answers the rubric's writer sees; where it asks for facts or writes nothing, none."""
+    if config.task.dialect == "stepwise" or config.rubric.criteria:
+        return 0
+    if config.rubric.shown_answers is not None:
+        return config.rubric.shown_answers
+    return 5 if config.task.type == "creative_writing" else 11
 
 
 def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Prompts) -> dict[str, Any]:
@@ -81,30 +138,42 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
     if stage == "shard":
         return {"corpus": config.corpus.model_dump()}
     if stage == "pair":
-        return {"pairing": config.pairing.model_dump()}
+        return {"pairing": config.pairing.model_dump(), "training.target": config.training.target}
     if stage == "train":
-        training = config.training.model_dump(exclude={"timeout_sec", "save_steps", "enabled"})
+        training = config.training.model_dump(exclude={"timeout_sec", "save_steps", "enabled", "target"})
         return {"training": training, "model": models["policy"]}
     role = ROLE_OF[stage]
     name = getattr(config.roles, role)
-    variant = config.rating.mode if role == "judge" else config.task.dialect
+    if stage == "rubric" and config.rubric.criteria:
+        return {"rubric.criteria": [criterion.model_dump() for criterion in config.rubric.criteria]}
     own: dict[str, Any] = {
         "model": models[name],
-        "output_format": config.models[name].output_format,
-        "max_model_len": config.models[name].max_model_len or config.engine.max_model_len,
+        "output_format": config.model_of(role).output_format,
+        "max_model_len": config.model_of(role).max_model_len or config.engine.max_model_len,
         "engine": config.engine.model_dump(include={"dtype", "extra_args"}),
-        "task": config.task.model_dump(),
+        "task.type": config.task.type,
+        "task.dialect": config.task.dialect,
+        "task.max_attempts": config.task.max_attempts,
         "sampling": getattr(config.sampling, role).model_dump(),
         "sampling.seed": config.sampling.seed,
-        "prompts": prompts.hash(*NAMES[role][variant]),
+        "prompts": prompts.hash(*names_of(role, config.task.dialect, config.rating.mode)),
     }
+    if stage == "propose":
+        own |= {f"task.{key}": getattr(config.task, key) for key in _PROBLEMS}
     if stage == "answer":
         own |= {"sampling.answers": config.sampling.answers, "sampling.cut_answers": config.sampling.cut_answers}
     if stage == "rubric":
-        own |= {"rubric": config.rubric.model_dump()}
+        own |= {"rubric": config.rubric.model_dump(exclude={"criteria"}) | {"shown_answers": shown_answers(config)}}
     if stage == "rate":
-        own |= {"rating": config.rating.model_dump()}
+        own |= {"rating": _rating(config)}
     return own
+
+
+def _rating(config: Config) -> dict[str, Any]:
+    """The rating section without the settings that the mode does not look at."""
+    of_mode = {"likelihood_scale_nats": "likelihood", "max_comparisons": "pairwise"}
+    others = {key for key, mode in of_mode.items() if config.rating.mode != mode}
+    return config.rating.model_dump(exclude=others)
 
 
 def package_version() -> str:

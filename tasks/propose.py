@@ -1,36 +1,48 @@
 """Propose: the model reads a document, writes a self-contained problem and a reference answer (paper section 3.1)."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from prefect import task
 
+from schemas.config import TaskConfig
 from schemas.ids import content_id
 from schemas.outputs import ProposedProblem
 from tasks.asking import Asked, Asker, Bad
+from tasks.duplicates import Known
 from tasks.engine.protocol import Engine
 from tasks.parse import Malformed, format_instructions
 from tasks.plan import Plan
 from tasks.prompts import data
 from tasks.stage import TASK_OPTIONS, Round, run_shard
-from tasks.text import first_words, overlap, points_at_source, repeats_itself, shares_a_word
+from tasks.text import first_words, overlap, points_at_source, repeats_itself, shares_a_word, words_of
 
 Row = dict[str, Any]
 LEAK_SHARE = 0.5  # of the reference's 5-grams found in the problem
 
 
 async def propose(plan: Plan, documents: list[Row], engine: Engine) -> list[Row]:
-    """One problem row for each document that is to be trained on."""
+    """`task.problems_per_document` problem rows for each document that is to be trained on."""
     chosen = [row for row in documents if row["status"] == "ok" and row["split"] == "train"]
-    return list(await asyncio.gather(*(_one(plan, row, engine) for row in chosen)))
+    per_document = await asyncio.gather(*(_document(plan, row, engine) for row in chosen))
+    return [row for rows in per_document for row in rows]
 
 
-async def _one(plan: Plan, document: Row, engine: Engine) -> Row:
-    problem_id = content_id("problem", plan.keys["propose"], document["document_id"], 0)
+async def _document(plan: Plan, document: Row, engine: Engine) -> list[Row]:
+    """One problem after the other, each told of those before it."""
+    rows: list[Row] = []
+    for number in range(plan.config.task.problems_per_document):
+        rows.append(await _one(plan, document, number, [row for row in rows if row["status"] == "ok"], engine))
+    return rows
+
+
+async def _one(plan: Plan, document: Row, number: int, before: list[Row], engine: Engine) -> Row:
+    problem_id = content_id("problem", plan.keys["propose"], document["document_id"], number)
     asker = Asker(plan, "propose", engine)
     write = _structured if plan.config.task.dialect == "structured" else _stepwise
-    asked, used_words = await write(asker, problem_id, document)
+    asked, used_words = await write(asker, problem_id, document, Checks(plan, before))
     reason = asked.reason
     if asked.status == "ok" and used_words < document["words"]:
         reason = f"the document was cut to its first {used_words} words to fit the context"
@@ -43,30 +55,70 @@ async def _one(plan: Plan, document: Row, engine: Engine) -> Row:
     }  # fmt: skip
 
 
-def check(proposed: ProposedProblem) -> ProposedProblem:
-    """Refuse a problem that cannot stand on its own or that gives its answer away."""
-    if phrase := points_at_source(proposed.problem):
-        raise Bad("leaky", f"the problem points at its source: {phrase!r}")
-    if (share := overlap(proposed.reference_answer, proposed.problem)) >= LEAK_SHARE:
-        raise Bad("leaky", f"{share:.0%} of the reference answer's 5-grams stand in the problem")
-    return proposed
+class Checks:
+    """What a problem must hold, beside its form; `before` are the problems that its document has already."""
+
+    def __init__(self, plan: Plan, before: Sequence[Row] = ()) -> None:
+        self._config = plan.config.task
+        self._known = Known(plan.config.task.max_similarity)
+        for row in before:
+            self._known.add(row["problem_id"], row["problem"])
+        self.others = "".join(f"- {data(' '.join(row['problem'].split()))}\n" for row in before)
+
+    def problem(self, text: str) -> str:
+        """Refuse a problem that cannot stand on its own or was asked of this document already.
+
+        Raises:
+            Bad: `leaky` or `duplicate`.
+        """
+        if phrase := points_at_source(text):
+            raise Bad("leaky", f"the problem points at its source: {phrase!r}")
+        if found := self._known.like(text):
+            raise Bad("duplicate", f"{found[1]:.0%} alike (word 3-grams) to the document's problem {found[0]}")
+        return text
+
+    def both(self, proposed: ProposedProblem) -> ProposedProblem:
+        """Refuse a reference answer that is too short, or that the problem gives away.
+
+        Raises:
+            Bad: `leaky` or `duplicate`.
+            Malformed: too short.
+        """
+        self.problem(proposed.problem)
+        words = len(words_of(proposed.reference_answer))
+        if words < (least := least_reference_words(self._config)):
+            raise Malformed(f"the reference answer has {words} words, and not {least} or more")
+        n = min(5, words)
+        if (share := overlap(proposed.reference_answer, proposed.problem, n)) >= LEAK_SHARE:
+            raise Bad("leaky", f"{share:.0%} of the reference answer's {n}-grams stand in the problem")
+        return proposed
 
 
-async def _structured(asker: Asker, problem_id: str, document: Row) -> tuple[Asked[ProposedProblem], int]:
-    output_format = asker.plan.config.models[asker.plan.model_of("propose")].output_format
+def least_reference_words(config: TaskConfig) -> int:
+    """As configured, else by the kind of problem: some have an answer of one word."""
+    return config.min_reference_words or (1 if config.type in ("knowledge", "math") else 5)
+
+
+Written = tuple[Asked[ProposedProblem], int]  # and how many words of the document were in view
+
+
+async def _structured(asker: Asker, problem_id: str, document: Row, checks: Checks) -> Written:
+    output_format = asker.plan.config.model_of("propose").output_format
     values = {"title": data(document["title"] or "untitled").replace('"', "'")}
     values |= {"topic": values["title"], "format": format_instructions(ProposedProblem, output_format)}
+    values |= {"others": f"\nAsked already; ask about something else:\n{checks.others}" if checks.others else ""}
 
     def render(words: int) -> str:
         return asker.plan.prompts.render("propose", values | {"document": data(first_words(document["text"], words))})
 
     prompt, words = await asker.fitting(render, document["words"])
-    return await asker.output(problem_id, "problem", prompt, ProposedProblem, check), words
+    return await asker.output(problem_id, "problem", prompt, ProposedProblem, checks.both), words
 
 
-async def _stepwise(asker: Asker, problem_id: str, document: Row) -> tuple[Asked[ProposedProblem], int]:
+async def _stepwise(asker: Asker, problem_id: str, document: Row, checks: Checks) -> Written:
     """A call for the problem, then one for its reference answer."""
     values = {"title": data(document["title"] or "untitled"), "topic": topic(document)}
+    values |= {"others": f"\nNot these, they were asked already:\n{checks.others}" if checks.others else ""}
 
     def render(words: int) -> str:
         return asker.plan.prompts.render(
@@ -74,7 +126,7 @@ async def _stepwise(asker: Asker, problem_id: str, document: Row) -> tuple[Asked
         )
 
     prompt, words = await asker.fitting(render, document["words"])
-    read = partial(_question, title=document["title"])
+    read = partial(_question, title=document["title"], checks=checks)
     asked = await asker.text(problem_id, "problem", prompt, read, stop=("\n",), max_tokens=80)
     if asked.value is None:
         return Asked(None, asked.generation, asked.status, asked.reason), words
@@ -87,9 +139,8 @@ async def _stepwise(asker: Asker, problem_id: str, document: Row) -> tuple[Asked
         )
 
     reference_prompt, words = await asker.fitting(render_reference, words)  # longer than the first by the problem
-    return await asker.text(
-        problem_id, "reference", reference_prompt, partial(_with_reference, problem), stop=("\n\n",)
-    ), words  # fmt: skip
+    read_reference = partial(_with_reference, problem, checks=checks)
+    return await asker.text(problem_id, "reference", reference_prompt, read_reference, stop=("\n\n",)), words
 
 
 def topic(document: Row) -> str:
@@ -97,7 +148,7 @@ def topic(document: Row) -> str:
     return data(document["title"]) if document["title"] else "its main subject"
 
 
-def _question(text: str, title: str | None) -> str:
+def _question(text: str, title: str | None, checks: Checks) -> str:
     """The first line, without quotes and labels before it; it must name what it asks about."""
     line = text.strip().splitlines()[0]
     label, sep, rest = line.partition(":")
@@ -105,25 +156,28 @@ def _question(text: str, title: str | None) -> str:
     line = line.strip(' \t"“”*#')
     if len(line.split()) < 4:
         raise Malformed(f"not a problem: {line[:60]!r}")
-    if phrase := points_at_source(line):
-        raise Bad("leaky", f"the problem points at its source: {phrase!r}")
+    checks.problem(line)
     if title and line.endswith("?") and not shares_a_word(line, title):
         raise Malformed(f"the question does not name its subject, {title}")
     return line
 
 
-def _with_reference(problem: str, text: str) -> ProposedProblem:
+def _with_reference(problem: str, text: str, checks: Checks) -> ProposedProblem:
     text = text.strip()
     for label in ("Answer:", "**Answer:**"):
         text = text.removeprefix(label).strip()
-    if len(text.split()) < 5:
-        raise Malformed("the reference answer has fewer than five words")
     if repeats_itself(text):
         raise Malformed("the reference answer repeats itself")
-    return check(ProposedProblem(problem=problem, reference_answer=text[:16000]))
+    return checks.both(ProposedProblem(problem=problem, reference_answer=text[:16000]))
 
 
 @task(name="propose", task_run_name="propose {shard}", **TASK_OPTIONS)
 async def propose_task(round_: Round, shard: str) -> Any:
     """documents → problems."""
-    return await run_shard(round_, "propose", shard, ("documents",), propose)
+
+    async def work(plan: Plan, documents: list[Row], engine: Engine) -> list[Row]:
+        return await round_.in_order.mark(shard, await propose(plan, documents, engine))
+
+    done = await run_shard(round_, "propose", shard, ("documents",), work)
+    round_.in_order.finish(shard)
+    return done

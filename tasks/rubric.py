@@ -47,7 +47,7 @@ async def _one(plan: Plan, document: Row, problem: Row, answers: list[Row], engi
     shown = by_length_rank(answers, shown_answers(plan.config))
     asker = Asker(plan, "rubric", engine)
     rubric_id = content_id("rubric", plan.keys["rubric"], problem["problem_id"], [row["answer_id"] for row in shown])
-    write = _structured if plan.config.task.dialect == "structured" else _stepwise
+    write = _fixed if plan.config.rubric.criteria else _WRITE[plan.config.task.dialect]
     asked, shown, note = await write(asker, rubric_id, document, problem, shown)
     return {
         "rubric_id": rubric_id, "problem_id": problem["problem_id"], "document_id": problem["document_id"],
@@ -72,7 +72,7 @@ Written = tuple[Asked[Rubric], list[Row], str | None]
 
 async def _structured(asker: Asker, rubric_id: str, document: Row, problem: Row, shown: list[Row]) -> Written:
     config = asker.plan.config
-    output_format = config.models[asker.plan.model_of("rubric")].output_format
+    output_format = config.model_of("rubric").output_format
     values = {
         "problem": data(problem["problem"]), "max_criteria": str(config.rubric.max_criteria),
         "format": format_instructions(Rubric, output_format),
@@ -153,6 +153,14 @@ async def _stepwise(asker: Asker, rubric_id: str, document: Row, problem: Row, _
     prompt, words = await asker.fitting(render, document["words"])
     asked = await asker.text(rubric_id, "facts", prompt, lambda text: facts_rubric(text, problem["problem"], most))
     return asked, [], _cut_to(words) if words < document["words"] else None
+
+
+async def _fixed(asker: Asker, *_: Any) -> Written:
+    """The user's own criteria; no model is asked."""
+    return Asked(Rubric(criteria=list(asker.plan.config.rubric.criteria)), None), [], None
+
+
+_WRITE = {"structured": _structured, "stepwise": _stepwise}
 
 
 def facts_rubric(text: str, problem: str, max_criteria: int) -> Rubric:

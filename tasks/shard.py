@@ -17,6 +17,7 @@ from schemas.ids import content_id
 from schemas.load import PROJECT
 from schemas.tables import TABLES
 from tasks.corpus import Selection, read, select
+from tasks.reuse import copy_documents
 from tasks.stage import TASK_OPTIONS, Round
 
 SAMPLES = PROJECT / "data" / "corpora"
@@ -103,6 +104,12 @@ def shard_task(round_: Round) -> dict[str, int] | State[dict[str, int]]:
     if shards_of(round_) is not None:
         round_.progress.shard("shard", reused=True)
         return Completed(name="Reused", message="the corpus is cut already")
+    if "shard" in plan.reused:
+        content = copy_documents(round_)
+        _set_aside_old(round_, content["files"])
+        store.publish(_manifest(round_), json.dumps(content, indent=1).encode())
+        round_.progress.shard("shard", reused=False)
+        return Completed(name="Reused", message=f"the documents of {plan.reused['shard'].name}")
     used = [row["document_id"] for r in range(plan.round) for name in store.files("documents", r)
             for row in store.read("documents", r, name, ["document_id"])]  # fmt: skip
     selection = sample_documents(plan.config.corpus, used)

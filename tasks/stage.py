@@ -8,13 +8,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from tasks.duplicates import InOrder
 from tasks.engine.protocol import Engine, EngineError
 from tasks.engine.recorder import Recorder
 from tasks.journal import Journal
 from tasks.plan import TABLE_OF, Plan
+from tasks.reuse import copy_shard
 from tasks.store import Row, Store
 
-Work = Callable[..., Awaitable[list[Row]]]
+Work = Callable[..., Awaitable[list[Row] | dict[str, list[Row]]]]
 
 
 class Progress(Protocol):
@@ -37,6 +39,12 @@ class Round:
 
     def __init__(self, plan: Plan, store: Store, engines: Mapping[str, Engine], progress: Progress) -> None:
         self.plan, self.store, self.engines, self.progress = plan, store, engines, progress
+        self.in_order = InOrder(plan, store, ())
+        self.cutoff: float | None = None  # see `tasks.pair`
+
+    def line_up(self, shards: Sequence[str]) -> None:
+        """Say which shards there are, in order."""
+        self.in_order = InOrder(self.plan, self.store, shards)
 
     def read(self, table: str, shard: str) -> list[Row]:
         """The rows of a table's shard in this round."""
@@ -63,25 +71,32 @@ async def run_shard(round_: Round, stage: str, shard: str, reads: Sequence[str],
     """Do one stage of one shard, or end in the state `Reused` where its file is there already.
 
     `work(plan, *rows, engine)` gets the rows of each table in `reads` and the engine of the stage's role, and makes the
-    rows of the stage's table. That is written last, so that its existence means that the generations are there too.
+    rows of the stage's table, or of several tables by name. The stage's own is written last, so that its existence
+    means that the others and the generations are there too.
     """
     plan, store = round_.plan, round_.store
     if round_.done(stage, shard):
         round_.progress.shard(stage, reused=True)
         return Completed(name="Reused", message=f"{shard} is there already")
-    model = plan.model_of(stage)
+    if stage in plan.reused:
+        return copy_shard(round_, stage, shard)
+    engine = round_.engines[plan.model_of(stage)] if plan.asks(stage) else None
     journal = Journal(store.workdir / "journal" / f"round={plan.round:03d}" / f"{stage}-{shard}.jsonl")
-    recorder = Recorder(round_.engines[model], journal, lambda: round_.progress.call(stage))
+    recorder = Recorder(engine, journal, lambda: round_.progress.call(stage))
     try:
-        rows = await work(plan, *(round_.read(table, shard) for table in reads), recorder)
+        made = await work(plan, *(round_.read(table, shard) for table in reads), recorder)
     except BaseException:
         await recorder.stop()
         raise
     finally:
         journal.close()
-    footer = plan.footer(stage) | {"model": recorder.model, "shard": shard}
+    footer = plan.footer(stage) | {"model": recorder.model or None, "shard": shard}
     calls = [asdict(recorder.used[key]) for key in sorted(recorder.used)]
     store.write("generations", plan.round, f"{shard}.{stage}", calls, footer)
+    tables = made if isinstance(made, dict) else {TABLE_OF[stage]: made}
+    rows = tables.pop(TABLE_OF[stage])
+    for name, others in tables.items():
+        store.write(name, plan.round, shard, others, footer)
     store.write(TABLE_OF[stage], plan.round, shard, rows, footer)
     journal.remove()
     round_.progress.shard(stage, reused=False)

@@ -2,7 +2,9 @@
 
 import re
 
-_SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)")
+_SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|[。！？][」』”’）]*")
+_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Thai, Kana, Han
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _POINTING = re.compile(
     r"\b(?:(?:the|this|that|above|given|following|provided)\s+(?:\w+\s+)?"
     r"(?:passage|text|document|article|excerpt|paragraph|author)|according to the (?:text|passage|document|article)"
@@ -64,9 +66,14 @@ def refuses(text: str) -> bool:
     return bool(_REFUSAL.match(text))
 
 
+def words_of(text: str) -> list[str]:
+    """Lower-case words without punctuation; in scripts without spaces every character counts as one."""
+    return _WORD.findall(text.lower())
+
+
 def shingles(text: str, n: int = 5) -> set[tuple[str, ...]]:
     """Lower-case word n-grams."""
-    words = re.findall(r"\w+", text.lower())
+    words = words_of(text)
     return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
 
 

@@ -15,7 +15,7 @@ from tasks.journal import Journal
 from tasks.pair import pair, preferences
 from tasks.plan import Plan, make_plan
 from tasks.propose import propose
-from tasks.rate import rate
+from tasks.rate import judged
 from tasks.rubric import rubric
 
 Row = dict[str, Any]
@@ -126,10 +126,10 @@ def all_stages(url: str, plan: Plan, documents: Sequence[Row], journal: Path) ->
         problems = await propose(plan, list(documents), engine)
         answers = await answer(plan, problems, engine)
         rubrics = await rubric(plan, list(documents), problems, answers, engine)
-        ratings = await rate(plan, problems, answers, rubrics, engine)
-        pairs = pair(plan, problems, answers, rubrics, ratings)
+        rated = await judged(plan, problems, answers, rubrics, engine)
+        pairs = pair(plan, problems, answers, rubrics, rated["ratings"])
         return {
-            "problems": problems, "answers": answers, "rubrics": rubrics, "ratings": ratings, "pairs": pairs,
+            "problems": problems, "answers": answers, "rubrics": rubrics, **rated, "pairs": pairs,
             "preferences": preferences(plan, problems, answers, pairs),
         }  # fmt: skip
 

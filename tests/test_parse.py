@@ -11,17 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.outputs import Mark, MarkSheet, Output, ProposedProblem, Rubric
+from schemas.outputs import Duel, Mark, MarkSheet, Output, ProposedProblem, Rubric, TwoMarks
 from tasks.answer import judgeable
 from tasks.asking import Bad
 from tasks.engine.protocol import Generation
+from tasks.judging.pointwise import complete
 from tasks.parse import MAX_CHARS, Malformed, format_instructions, parse
 from tasks.prompts import data
-from tasks.propose import _question, _with_reference, check
-from tasks.rate import complete
+from tasks.propose import Checks, _question, _with_reference
 from tasks.rubric import facts_rubric, usable
 from tasks.text import final_answer, first_words, full_sentences, overlap, points_at_source, refuses
-from tests.samples import HOSTILE
+from tests.samples import HOSTILE, config, plan_of
+
+CHECKS = Checks(plan_of(config()))
 
 FORMATS = ("json_schema", "tags")
 few = settings(max_examples=60, deadline=None)
@@ -232,17 +234,20 @@ def test_a_fact_that_says_the_problem_again_is_no_criterion() -> None:
 
 
 def test_a_problem_is_the_first_line_without_its_label() -> None:
-    assert _question('**Question:** "What causes rain in spring?"\nAnd more', None) == "What causes rain in spring?"
+    assert (
+        _question('**Question:** "What causes rain in spring?"\nAnd more', None, CHECKS)
+        == "What causes rain in spring?"
+    )
     with pytest.raises(Malformed):
-        _question("Why?", None)
+        _question("Why?", None, CHECKS)
     with pytest.raises(Bad, match="points at its source"):
-        _question("What does the passage say about rain?", None)
+        _question("What does the passage say about rain?", None, CHECKS)
 
 
 def test_a_problem_that_gives_its_answer_away_is_leaky() -> None:
     reference = "Rain falls because warm air rises and cools until water condenses"
     with pytest.raises(Bad, match="5-grams"):
-        check(ProposedProblem(problem=f"Why is it that {reference}?", reference_answer=reference))
+        CHECKS.both(ProposedProblem(problem=f"Why is it that {reference}?", reference_answer=reference))
 
 
 def test_thoughts_are_no_part_of_an_answer() -> None:
@@ -357,12 +362,12 @@ LONG += [
 PARSERS: dict[str, Callable[[str], Any]] = {
     **{
         f"{model.__name__} {form}": partial(lambda model, form, text: parse(model, text, form), model, form)
-        for model in (ProposedProblem, Rubric, MarkSheet)
+        for model in (ProposedProblem, Rubric, MarkSheet, Duel, TwoMarks)
         for form in FORMATS
     },
     "facts": lambda text: facts_rubric(text, "Why is it so?", 10),
-    "problem": lambda text: _question(text, "Title") if text.strip() else None,
-    "reference": lambda text: _with_reference("Why is it so, then?", text),
+    "problem": lambda text: _question(text, "Title", CHECKS) if text.strip() else None,
+    "reference": lambda text: _with_reference("Why is it so, then?", text, CHECKS),
     "answer": lambda text: judgeable(generation(text), "sentence"),
     "cut answer": lambda text: judgeable(generation(text, "length"), "sentence"),
 }

@@ -8,25 +8,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import UserError
-from tasks.prompts import HERE, NAMES, Prompts, data, fill, task_types
-from tasks.rate import rubric_text
+from tasks.prompts import HERE, JUDGING, NAMES, Prompts, data, fill, task_types
+from tasks.judging.case import rubric_text
 from tests.samples import HOSTILE
 
 SLOTS = {
-    "propose": ("title", "topic", "document", "format"),
-    "problem_step": ("title", "topic", "document"),
+    "propose": ("title", "topic", "document", "others", "format"),
+    "problem_step": ("title", "topic", "document", "others"),
     "problem_frame": ("problem",),
     "reference_step": ("title", "topic", "document", "problem"),
     "answer": ("problem",),
+    "answer_step": ("problem",),
     "rubric": ("problem", "max_criteria", "format", "material", "answers"),
     "facts_step": ("problem", "topic", "max_criteria", "material"),
     "judge": ("problem", "rubric", "answer", "format"),
     "likelihood": ("problem", "answer"),
+    "judge_thoughts_step": ("problem", "answer", "criterion"),
+    "judge_mark_step": ("problem", "answer", "criterion", "thoughts"),
+    "judge_digit": ("problem", "answer", "criterion"),
+    "judge_pairwise": ("problem", "rubric", "first", "second", "format"),
+    "judge_pairwise_step": ("problem", "rubric", "first", "second"),
+    "judge_anchor": ("problem", "rubric", "first", "second", "format"),
+    "judge_anchor_step": ("problem", "rubric", "first", "second", "which"),
 }
-ALL_NAMES = sorted({name for variants in NAMES.values() for names in variants.values() for name in names})
+VARIANTS = [*NAMES.values(), *JUDGING.values()]
+ALL_NAMES = sorted({name for variants in VARIANTS for names in variants.values() for name in names})
 STRUCTURE = re.compile(
     r"</?\s*(?:document|reference_?answer|answers?|problem|criterion|rubric|marks?|rating|thoughts|think|name|gold|weight"
-    r'|description)\b|<[|｜]|[|｜]>|"""|\[/?INST\]|</?s>|<(?:start|end)_of_turn>',
+    r'|description|first_\w+|second_\w+|better)\b|<[|｜]|[|｜]>|"""|\[/?INST\]|</?s>|<(?:start|end)_of_turn>',
     re.IGNORECASE,
 )
 MADE_OF_US = st.text(alphabet='<>|｜/ {}"[]\n', max_size=12) | st.sampled_from(

@@ -148,7 +148,7 @@ def test_a_file_with_a_byte_order_mark_loads(tmp_path: Path) -> None:
 
 
 def test_a_role_without_a_model_names_the_models() -> None:
-    assert "models has only: policy" in refused("roles.judge=teacher")
+    assert "models has only: frozen, policy" in refused("roles.judge=teacher")
 
 
 def test_a_model_needs_a_source_and_no_secret_in_it() -> None:

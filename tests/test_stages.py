@@ -24,7 +24,7 @@ from tasks.engine.recorder import Recorder
 from tasks.journal import Journal
 from tasks.parse import Malformed
 from tasks.plan import Plan
-from tasks.propose import _with_reference, propose
+from tasks.propose import Checks, _with_reference, propose
 from tasks.rate import rate
 from tasks.rubric import by_length_rank, rubric
 from tasks.shard import Shards, shard_task, shards_of
@@ -46,7 +46,16 @@ from tests.samples import (
 
 TAGS: Row = {"models": {"policy": {"path": "x", "output_format": "tags"}}}
 FAULTS = {"malformed": 0.15, "truncated": 0.1, "garbage": 0.15, "http500": 0.03, "http429": 0.05, "disconnect": 0.02}
-WAYS = {"structured": STRUCTURED, "stepwise": STEPWISE, "tags": TAGS}
+WAYS: dict[str, Row] = {
+    "structured": STRUCTURED, "stepwise": STEPWISE, "tags": TAGS,
+    **{f"{mode}-{form}": {"task": {"dialect": form}, "rating": {"mode": mode}}
+       for mode in ("pairwise", "anchor") for form in ("structured", "stepwise")},
+    "pairwise-tags": TAGS | {"rating": {"mode": "pairwise", "max_comparisons": 4}},
+    "anchor-tags": TAGS | {"rating": {"mode": "anchor"}},
+    "logprob": {"rating": {"mode": "logprob"}}, "samples": {"rating": {"samples": 3}},
+    "words": {"task": {"dialect": "stepwise"}, "rating": {"mode": "pointwise"}},
+    "several": {"task": {"problems_per_document": 2}, "pairing": {"strategy": "all_above_margin"}},
+}  # fmt: skip
 DOCUMENTS = [document(n) for n in range(4)]
 Tables = dict[str, list[Row]]
 
@@ -90,7 +99,7 @@ def dialect(name: str, **changes: Any) -> Plan:
 def test_rows_have_exactly_the_tables_columns(tables: Tables) -> None:
     for name, rows in tables.items():
         for row in rows:
-            assert row.keys() == set(TABLES[name].schema.names) - {"run"}, name
+            assert row.keys() == set(TABLES[name].schema.names) - {"run", "reused_from"}, name
 
 
 def test_ids_are_unique(tables: Tables) -> None:
@@ -99,14 +108,15 @@ def test_ids_are_unique(tables: Tables) -> None:
 
 
 def test_nothing_is_dropped(tables: Tables) -> None:
-    assert [row["document_id"] for row in tables["problems"]] == [row["document_id"] for row in DOCUMENTS]
+    asked = Counter(row["document_id"] for row in tables["problems"])
+    assert asked == dict.fromkeys((row["document_id"] for row in DOCUMENTS), max(asked.values()))
     problems = [row["problem_id"] for row in ok(tables["problems"])]
     assert Counter(row["problem_id"] for row in tables["answers"]) == dict.fromkeys(problems, 5)  # 4 and the reference
     assert [row["problem_id"] for row in tables["rubrics"]] == problems
-    assert [row["problem_id"] for row in tables["pairs"]] == problems
+    assert list(dict.fromkeys(row["problem_id"] for row in tables["pairs"])) == problems
     with_rubric = {row["problem_id"] for row in ok(tables["rubrics"])}
     rateable = [row["answer_id"] for row in ok(tables["answers"]) if row["problem_id"] in with_rubric]
-    assert [row["answer_id"] for row in tables["ratings"]] == rateable
+    assert sorted(row["answer_id"] for row in tables["ratings"]) == sorted(rateable)
     assert len(tables["preferences"]) == len(ok(tables["pairs"]))
 
 
@@ -121,9 +131,11 @@ def test_null_and_never_zero(tables: Tables) -> None:
     for row in tables["ratings"]:
         if row["status"] == "ok":
             assert 0 <= row["score"] <= 2
-            assert all(mark["rating"] is None or 0 <= mark["rating"] <= 2 for mark in row["ratings"])
+            assert all(mark["rating"] is None or 0 <= mark["rating"] <= 2 for mark in row["ratings"] or [])
         else:
-            assert row["score"] is row["ratings"] is None
+            assert row["score"] is row["ratings"] is row["sample_scores"] is row["spread"] is None
+    for row in tables["comparisons"]:
+        assert (row["status"] == "ok") == (row["first_mark"] is not None) == (row["second_mark"] is not None)
     for row in tables["rubrics"]:
         assert (row["criteria"] is None) == (row["status"] != "ok")
     for row in tables["problems"]:
@@ -152,9 +164,9 @@ def test_references_are_rated_and_never_paired(tables: Tables) -> None:
 
 def test_every_row_leads_to_its_call(tables: Tables) -> None:
     calls = {row["generation_id"]: row for row in tables["generations"]}
-    for name in ("problems", "answers", "rubrics", "ratings"):
+    for name in ("problems", "answers", "rubrics", "comparisons", "ratings"):
         for row in tables[name]:
-            assert row["generation_id"] in calls
+            assert row["generation_id"] in calls or (name == "ratings" and row["mode"] == "pairwise")
     for row in tables["answers"]:
         if row["rollout"] >= 0:
             assert calls[row["generation_id"]]["subject_id"] == row["answer_id"]
@@ -681,7 +693,7 @@ def test_asking_stops_at_the_first_good_answer_and_keeps_the_last_reason(tmp_pat
     assert (asked.value, asked.status, slow.begun) == ("text", "ok", 3)
     assert asked.generation is not None
     assert asked.generation.attempt == 2
-    with_bounds = partial(_with_reference, "much too long " * 1000)  # pydantic refuses it
+    with_bounds = partial(_with_reference, "much too long " * 1000, checks=Checks(plan))  # pydantic refuses it
     slow.text = "A reference answer of many words."
     refused = asyncio.run(Asker(plan, "propose", slow).text("s", "f", "prompt", with_bounds))
     assert (refused.value, refused.status, slow.begun) == (None, "malformed", 7)

@@ -15,9 +15,12 @@ from openai.types.chat import ChatCompletion
 from schemas.config import EngineConfig, ModelConfig
 from schemas.errors import UserError
 from schemas.ids import canonical
-from tasks.engine.protocol import Budget, EngineError, Generation, Likelihood, Message, Request
+from tasks.engine.protocol import Budget, Choice, EngineError, Generation, Likelihood, Message, Request
 
 _TOKENIZE_TRIES = 3
+_CHOICE_TOKENS = 8  # enough for any word that is offered
+_RULED_OUT = -1000.0
+_TOP_LOGPROBS = 20  # the most that servers give
 _TEMPLATE_TOKENS = 64  # what a chat template adds at most, for the bound that needs no counting
 
 
@@ -131,6 +134,38 @@ class Client:
             completion_tokens=0, seconds=round(time.monotonic() - started, 3), attempt=0,
         )  # fmt: skip
 
+    async def choice(self, request: Choice) -> Generation:
+        """See `Engine.choice`. A server that cannot be constrained is read as it answers."""
+        params: dict[str, Any] = {"temperature": 0.0, "max_tokens": _CHOICE_TOKENS}
+        if request.logprobs:
+            params |= {"logprobs": True, "top_logprobs": _TOP_LOGPROBS}
+        extra = {"structured_outputs": {"choice": list(request.choices)}}
+        async with self._gate, _InFlight(self._replicas) as replica:
+            started = time.monotonic()
+            usage = None
+            try:
+                answer = await _sent(
+                    replica, replica.client.chat.completions.create, model=self.served_name,
+                    messages=list(request.messages), **params,
+                    extra_body=extra if self.config.output_format == "json_schema" else None,
+                )  # fmt: skip
+            except Rejected as rejected:
+                text, finish = rejected.message, rejected.status
+            else:
+                if not _is_chat(answer):
+                    raise EngineError(f"{replica.url} does not answer as an OpenAI-compatible server does")
+                text, finish, usage = _full_text(answer), "chosen", answer.usage
+                if request.logprobs:
+                    text = json.dumps({"choice": text, "logprobs": _first_token(answer)})
+        return Generation(
+            generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,
+            model=self.model, endpoint=replica.url, messages=list(request.messages),
+            params=canonical(params | {"choice": list(request.choices)}), completion=_storable(text),
+            finish_reason=finish, prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+            seconds=round(time.monotonic() - started, 3), attempt=0,
+        )  # fmt: skip
+
     async def budget(self, messages: Sequence[Message], max_tokens: int) -> Budget:
         """Counted by the server only when a bound (a token is at least a byte) does not settle it."""
         limit = await self.max_model_len()
@@ -240,6 +275,15 @@ def _is_chat(answer: Any) -> bool:
         return False
     message: Any = answer.choices[0].message
     return message is not None and isinstance(message.content, str | None)
+
+
+def _first_token(answer: ChatCompletion) -> list[list[Any]]:
+    """Token and log-probability of what could have come first, likeliest first; empty where the server tells none."""
+    content = answer.choices[0].logprobs.content if answer.choices[0].logprobs else None
+    if not content:
+        return []
+    # vLLM says -9999 of a token that the constraint rules out
+    return [[top.token, top.logprob] for top in content[0].top_logprobs if top.logprob > _RULED_OUT]
 
 
 def _storable(text: str) -> str:

@@ -64,6 +64,28 @@ class Likelihood:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Asks which of `choices` the model would say next, greedily: a constrained answer of one word or digit.
+
+    Attributes:
+        logprobs: whether the log-probabilities of the first token's alternatives are wanted, too.
+    """
+
+    role: str
+    subject_id: str
+    field: str
+    messages: tuple[Message, ...]
+    choices: tuple[str, ...]
+    logprobs: bool = False
+
+    def generation_id(self, model: str) -> str:
+        """Identity of this call at `model`."""
+        return content_id(
+            "choice", self.role, self.subject_id, self.field, model, list(self.messages), self.choices, self.logprobs
+        )
+
+
+@dataclass(frozen=True)
 class Generation:
     """One call as it went over the wire: a row of `generations`."""
 
@@ -124,6 +146,9 @@ class Engine(Protocol):
 
     async def likelihood(self, request: Likelihood) -> Generation:
         """Log-probabilities; `completion` is a JSON list of {tokens, logprob} (sum in nats), one a target."""
+
+    async def choice(self, request: Choice) -> Generation:
+        """One of a few words; with logprobs: JSON {choice, logprobs: [token, nats] of the first one}."""
 
     async def budget(self, messages: Sequence[Message], max_tokens: int) -> Budget:
         """Whether messages and `max_tokens` fit the context."""

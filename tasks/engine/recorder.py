@@ -3,19 +3,27 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from tasks.engine.protocol import Budget, Engine, Generation, Likelihood, Message, Request
+from tasks.engine.protocol import Budget, Choice, Engine, Generation, Likelihood, Message, Request
 from tasks.journal import Journal
 
 
 class Recorder:
-    """An `Engine` that remembers. `used` holds every call of this shard, for `generations`."""
+    """An `Engine` that remembers. `used` holds every call of this shard, for `generations`.
 
-    def __init__(self, engine: Engine, journal: Journal, on_call: Callable[[], None] = lambda: None) -> None:
-        self._engine, self._journal, self._on_call = engine, journal, on_call
+    A stage that asks no model has no engine behind it.
+    """
+
+    def __init__(self, engine: Engine | None, journal: Journal, on_call: Callable[[], None] = lambda: None) -> None:
+        self._behind, self._journal, self._on_call = engine, journal, on_call
         self._running: dict[str, asyncio.Future[Generation]] = {}
-        self.model = engine.model
+        self.model = engine.model if engine else ""
         self.used: dict[str, Generation] = {}
         self._stopped = False
+
+    @property
+    def _engine(self) -> Engine:
+        assert self._behind is not None, "a stage that asks no model has asked one"
+        return self._behind
 
     async def stop(self) -> None:
         """End the calls in flight and take no more: a stage that failed must not go on beside its own retry."""
@@ -32,11 +40,15 @@ class Recorder:
         """See `Engine.likelihood`."""
         return await self._once(request.generation_id(self.model), request)
 
+    async def choice(self, request: Choice) -> Generation:
+        """See `Engine.choice`."""
+        return await self._once(request.generation_id(self.model), request)
+
     async def budget(self, messages: Sequence[Message], max_tokens: int) -> Budget:
         """See `Engine.budget`."""
         return await self._engine.budget(messages, max_tokens)
 
-    async def _once(self, identity: str, request: Request | Likelihood) -> Generation:
+    async def _once(self, identity: str, request: Request | Likelihood | Choice) -> Generation:
         known = self._journal.get(identity)
         if known is None:
             if self._stopped:
@@ -47,9 +59,11 @@ class Recorder:
         self.used[identity] = known
         return known
 
-    async def _call(self, request: Request | Likelihood) -> Generation:
+    async def _call(self, request: Request | Likelihood | Choice) -> Generation:
         if isinstance(request, Request):
             generation = await self._engine.chat(request)
+        elif isinstance(request, Choice):
+            generation = await self._engine.choice(request)
         else:
             generation = await self._engine.likelihood(request)
         self._journal.add(generation)

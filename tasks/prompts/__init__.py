@@ -16,15 +16,27 @@ HERE = Path(__file__).resolve().parent
 _SLOT = re.compile(r"\{([a-z_]+)\}")
 _FENCES = re.compile(
     r"</?\s*(?=document|reference|answer|problem|criteri|mark|rubric|rating|think|thoughts|name|gold|weight|desc"
+    r"|first|second|better"
     r"|(?:s|bos|eos|pad|unk)>|(?:start|end)_of_turn)",  # these: chat templates other than `<|…|>`
     re.IGNORECASE,
 )
 NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "propose": {"structured": ("propose",), "stepwise": ("problem_step", "problem_frame", "reference_step")},
-    "answer": {"structured": ("answer",), "stepwise": ("answer",)},
+    "answer": {"structured": ("answer",), "stepwise": ("answer_step",)},
     "rubric": {"structured": ("rubric",), "stepwise": ("facts_step",)},
-    "judge": {"pointwise": ("judge",), "likelihood": ("likelihood",)},
 }
+JUDGING: dict[str, dict[str, tuple[str, ...]]] = {
+    "pointwise": {"structured": ("judge",), "stepwise": ("judge_thoughts_step", "judge_mark_step")},
+    "logprob": dict.fromkeys(("structured", "stepwise"), ("judge_digit",)),
+    "likelihood": dict.fromkeys(("structured", "stepwise"), ("likelihood",)),
+    "pairwise": {"structured": ("judge_pairwise",), "stepwise": ("judge_pairwise_step",)},
+    "anchor": {"structured": ("judge_anchor",), "stepwise": ("judge_anchor_step",)},
+}
+
+
+def names_of(role: str, dialect: str, mode: str) -> tuple[str, ...]:
+    """The prompt files that a role uses in a dialect and rating mode."""
+    return JUDGING[mode][dialect] if role == "judge" else NAMES[role][dialect]
 
 
 def task_types() -> list[str]:

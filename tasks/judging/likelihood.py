@@ -1,0 +1,93 @@
+"""Likelihood: nothing is written. How much likelier does an answer make each gold fact of the rubric?
+
+A criterion's gold fact g follows the prompt file `likelihood` (question, answer, "The facts are:") and a space, each
+fact for itself. Its gain in nats a token is
+    gain = [log p(g | problem, answer) - log p(g | problem, empty answer)] / tokens of g,
+mapped by rating = 2·σ(gain / scale): 1 says that the answer told nothing of the fact, 2 that it made it certain, 0 that
+it spoke against it. Strictly monotone, so ranks are those of the gains.
+
+Example: log p(g) over 8 tokens rises from -24 to -16: gain = 1 nat a token, rating = 2·σ(1 / 0.5) = 1.76.
+
+A criterion without a gold fact has no rating (null), and the weights of the others are renormalised; so has one whose
+fact stands in the problem already, since repeating the problem would count as knowing. No such fact at all: the answer
+is `unrateable`. Source of the idea: measured against ratings in words on a 135M model, where it is the only judge above
+chance.
+"""
+
+import json
+import math
+
+from tasks.asking import Asked, Asker
+from tasks.engine.protocol import Likelihood
+from tasks.judging.case import Case, Marks, Row, one_by_one
+from tasks.prompts import data
+from tasks.text import overlap
+
+COPIED_SHARE = 0.6  # of a fact's word 3-grams that stand in the problem
+
+
+async def rate(asker: Asker, rating_id: str, case: Case, answer: Row) -> Asked[Marks]:
+    """All criteria of one answer by two calls: with the answer, and (shared by all answers of the rubric) without."""
+    golds = {c["name"]: c["gold"] for c in case.rubric["criteria"] if c["gold"] and not copied(c["gold"], case.problem)}
+    if not golds:
+        return Asked(None, None, "unrateable", "no criterion has a gold fact that is not in the problem already")
+    facts = tuple(data(gold) for gold in golds.values())
+
+    def asking(subject_id: str, text: str) -> Likelihood:
+        values = {"problem": data(case.problem), "answer": data(text)}
+        return Likelihood("judge", subject_id, asker.plan.prompts.render("likelihood", values), facts)
+
+    # the baseline belongs to the rubric: every answer's rating asks for the same call
+    told = await asker.engine.likelihood(asking(rating_id, answer["final"]))
+    untold = await asker.engine.likelihood(asking(case.rubric["rubric_id"], ""))
+    for generation in (told, untold):
+        if generation.failure:
+            return Asked(None, generation, generation.failure[0], generation.failure[1])
+    gains = dict(zip(golds, gains_of(told.text, untold.text), strict=True))
+    # a baseline that is missing is missing for all answers; one answer's gap would make its score another measure
+    expected = dict(zip(golds, gains_of(untold.text, untold.text), strict=True))
+    if lost := [name for name, gain in gains.items() if gain is None and expected[name] is not None]:
+        return Asked(None, told, "malformed", f"the server gave no log-probability of the fact of {lost[0]!r}")
+    if all(gain is None for gain in gains.values()):
+        return Asked(None, told, "unrateable", "the server gave no log-probabilities")
+    scale = asker.plan.config.rating.likelihood_scale_nats
+    by_criterion = [(c["name"], gains.get(c["name"])) for c in case.rubric["criteria"]]
+    return Asked([
+        {"name": name, "rating": rating_of(gain, scale), "thoughts": _gain_text(gain)} for name, gain in by_criterion
+    ], told)  # fmt: skip
+
+
+likelihood = one_by_one(rate)
+
+
+def copied(gold: str, problem: str) -> bool:
+    """Whether a fact stands in the problem already. Facts of one or two words are looked for as they are."""
+    n = max(1, min(3, len(gold.split())))
+    return overlap(gold, problem, n) >= COPIED_SHARE
+
+
+def gains_of(told: str, untold: str) -> list[float | None]:
+    """Gain of each gold fact in nats a token, from two `Engine.likelihood` completions.
+
+    None where a log-probability is missing or is no finite number.
+    """
+    gains: list[float | None] = []
+    for with_answer, without in zip(json.loads(told), json.loads(untold), strict=True):
+        values = (with_answer["logprob"], without["logprob"])
+        if any(value is None or not math.isfinite(value) for value in values):
+            gains.append(None)
+        else:
+            gains.append((values[0] - values[1]) / with_answer["tokens"])
+    return gains
+
+
+def rating_of(gain: float | None, scale: float) -> float | None:
+    """2·σ(gain / scale), in (0, 2); None where the gain is not known."""
+    if gain is None or math.isnan(gain):
+        return None
+    bounded = max(-30.0, min(30.0, gain / scale))
+    return 2.0 / (1.0 + math.exp(-bounded))
+
+
+def _gain_text(gain: float | None) -> str | None:
+    return None if gain is None else f"gain {gain:+.3f} nats a token"
