@@ -67,6 +67,7 @@ def test_rows_come_back_as_they_were_written(store: Store) -> None:
         "status": None,
         "reason": None,
         "generation_id": None,
+        "reused_from": None,
     }
     assert failed["criteria"] is None  # not an empty list: null
     assert store.read("rubrics", 0, "shard-00000", ["rubric_id"]) == [{"rubric_id": "r"}, {"rubric_id": "s"}]
@@ -342,7 +343,7 @@ def test_ids_do_not_depend_on_run_or_round_and_fingerprints_on_the_round_only() 
 
 def test_the_footer_names_what_shaped_the_rows_and_no_key() -> None:
     footer = plan_of(config(models={"policy": {"path": "a/b", "api_key_env": "MY_KEY"}})).footer("rubric")
-    assert {"stage", "fingerprint", "config_hash", "settings", "version", "inputs"} == footer.keys()
+    assert {"stage", "fingerprint", "config_hash", "settings", "version", "inputs", "reused_from"} == footer.keys()
     assert set(footer["inputs"]) == {"propose", "answer"}
     assert footer["settings"]["model"] == "fake:policy"
     assert "rubric" in footer["settings"]["prompts"]
