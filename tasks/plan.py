@@ -4,7 +4,7 @@ A stage's *key* hashes its own settings (config section, prompts, model); ids ar
 the fingerprints of the stages it reads, so that a change re-does what follows and nothing else (DESIGN section 6).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -20,6 +20,8 @@ READS = {
     "shard": (), "propose": ("shard",), "answer": ("propose",), "rubric": ("propose", "answer"),
     "rate": ("rubric", "answer", "propose"), "pair": ("rate", "answer"), "train": ("pair",),
 }  # fmt: skip
+# How many rows there are is not what any one of them is: with more answers, those that there are stay.
+NOT_IN_KEYS = frozenset({"sampling.answers"})
 # raised when the code of a stage makes other rows from the same settings
 VERSIONS = {"shard": 1, "propose": 1, "answer": 1, "rubric": 1, "rate": 1, "pair": 1, "train": 1}
 
@@ -58,12 +60,23 @@ def make_plan(
     prompts = Prompts(config.task.type)
     settings = {stage: _settings(stage, config, models, prompts) for stage in STAGES}
     settings["shard"]["content"] = corpus
-    keys = {stage: content_id("key", stage, VERSIONS[stage], settings[stage]) for stage in STAGES}
+    in_keys = {stage: {k: v for k, v in settings[stage].items() if k not in NOT_IN_KEYS} for stage in STAGES}
+    keys = {stage: content_id("key", stage, VERSIONS[stage], in_keys[stage]) for stage in STAGES}
     prints: dict[str, str] = {}
     for stage in STAGES:
         reads = [prints[name] for name in READS[stage] if not _unread(config, stage, name)]
-        prints[stage] = content_id("fingerprint", keys[stage], reads, round_ if stage == "shard" else None)
+        own = content_id("settings", settings[stage])
+        prints[stage] = content_id("fingerprint", keys[stage], own, reads, round_ if stage == "shard" else None)
     return Plan(config, run, round_, models, prompts, corpus, settings, keys, prints)
+
+
+def followers(config: Config, stages: Collection[str]) -> set[str]:
+    """The stages and all that are made from them."""
+    found = set(stages)
+    for stage in STAGES:  # in order, so once over them is enough
+        if any(name in found and not _unread(config, stage, name) for name in READS[stage]):
+            found.add(stage)
+    return found
 
 
 def _unread(config: Config, stage: str, reads: str) -> bool:

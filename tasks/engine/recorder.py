@@ -1,17 +1,23 @@
 """Puts a journal before an engine: what was answered once is not asked again, and every call is kept for the tables."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tasks.engine.protocol import Budget, Engine, Generation, Likelihood, Message, Request
 from tasks.journal import Journal
 
 
 class Recorder:
-    """An `Engine` that remembers. `used` holds every call of this shard, for `generations`."""
+    """An `Engine` that remembers: the journal's calls, and `known` ones of files that were set aside.
 
-    def __init__(self, engine: Engine, journal: Journal, on_call: Callable[[], None] = lambda: None) -> None:
-        self._engine, self._journal, self._on_call = engine, journal, on_call
+    `used` holds every call of this shard, for `generations`.
+    """
+
+    def __init__(
+        self, engine: Engine, journal: Journal, on_call: Callable[[], None] = lambda: None,
+        known: Mapping[str, Generation] | None = None,
+    ) -> None:  # fmt: skip
+        self._engine, self._journal, self._on_call, self._known = engine, journal, on_call, known or {}
         self._running: dict[str, asyncio.Future[Generation]] = {}
         self.model = engine.model
         self.used: dict[str, Generation] = {}
@@ -37,7 +43,7 @@ class Recorder:
         return await self._engine.budget(messages, max_tokens)
 
     async def _once(self, identity: str, request: Request | Likelihood) -> Generation:
-        known = self._journal.get(identity)
+        known = self._journal.get(identity) or self._known.get(identity)
         if known is None:
             if self._stopped:
                 raise asyncio.CancelledError
