@@ -46,6 +46,9 @@ def round_(
     run: Annotated[str | None, typer.Option("--run", help="name of the run; default: the config's name")] = None,
     number: Annotated[int, typer.Option("--round", min=0, help="number of the round in its run")] = 0,
     root: Root = DEFAULT_ROOT,
+    force: Annotated[
+        str | None, typer.Option("--force", metavar="STAGE", help="do this stage, and what follows from it, again")
+    ] = None,
 ) -> None:
     """One round of self-play, documents to trained model. The same command again resumes it."""
     from schemas.load import load_config
@@ -57,19 +60,28 @@ def round_(
     from flows.running import leave, run_flow
 
     err.print("starting Prefect …", style="dim")
+    where = _absolute(root)
     outcome = run_flow(
-        lambda: round_flow(checked, run=name, round=number, root=_absolute(root)), lambda text: err.print(text)
+        lambda: round_flow(checked, run=name, round=number, root=where, force=force), lambda text: err.print(text)
     )
     print_outcome(outcome, out)
     leave(0)
 
 
 @app.command(epilog="Example: pop status --run demo")
-def status(run: Run = None, root: Root = DEFAULT_ROOT) -> None:
-    """Stages and shards, done and owed, and the funnel from documents to pairs."""
+def status(
+    config: Annotated[str | None, typer.Argument(help="what would a round with these settings do again?")] = None,
+    set_: Set = None,
+    run: Run = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Stages and shards, done, owed and stale, and the funnel from documents to pairs. Changes nothing."""
     from flows.outcome import print_status
+    from schemas.load import load_config
 
-    print_status(_store(root, run), out)
+    if set_ and config is None:
+        raise UserError("--set needs the configuration that it changes: pop status demo --set rubric.max_criteria=2")
+    print_status(_store(root, run), out, load_config(config, set_) if config else None)
 
 
 @app.command(epilog='Example: pop sql "select status, count(*) from pairs group by 1"')

@@ -102,6 +102,15 @@ class Display:
             how = " (reused)" if reused else ""
             self.say(f"{LABELS[stage]}: shard {self.done[stage]} of {self.totals.get(stage, 1)} done{how}")
 
+    def reused(self, stage: str, shards: int) -> None:
+        """Many shards of a stage are there already: one line for all."""
+        self.done[stage] = self.done.get(stage, 0) + shards
+        if self.live and stage in self._ids:
+            self._bars.start_task(self._ids[stage])
+            self._bars.update(self._ids[stage], completed=self.done[stage], note="reused")
+        elif not self.live:
+            self.say(f"{LABELS[stage]}: {shards} of {self.totals.get(stage, shards)} shards done (reused)")
+
 
 def stop_displays() -> None:
     """Take every bar off the terminal, so that a last word is not drawn over."""

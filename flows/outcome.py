@@ -1,6 +1,6 @@
 """What a person reads at the end of a round and in `pop status`."""
 
-import json
+import contextlib
 from typing import Any
 
 from rich.console import Console
@@ -8,10 +8,16 @@ from rich.table import Table
 
 from schemas.config import Config
 from tasks.db import connect
-from tasks.plan import READS, STAGES, TABLE_OF, Plan, Source, make_plan
+from tasks.leftovers import differences
+from tasks.models import with_frozen
+from tasks.plan import STAGES, TABLE_OF, Plan, Source, make_plan
+from tasks.reuse import sources
 from tasks.runs import manifests
-from tasks.store import Store
+from tasks.shard import corpus_stamp, manifest_path
+from tasks.store import Damaged, Store
 from tasks.train import why_not_trained
+
+SHARDS_SHOWN = 4
 
 
 def print_outcome(outcome: dict[str, Any], out: Console) -> None:
@@ -83,66 +89,74 @@ def print_training(store: Store, round_: int, model: dict[str, Any], out: Consol
     out.print(f"Model: {model['path']}", markup=False, soft_wrap=True)
 
 
-def print_status(store: Store, out: Console) -> None:
-    """Each round's stages: shards done, owed and stale, and which setting made them stale."""
+def print_status(store: Store, out: Console, wanted: Config | None = None) -> None:
+    """Each round's stages: shards done, owed and stale, and which setting made them stale.
+
+    With `wanted`, as a round with these settings would find them; nothing is changed.
+    """
     for manifest in manifests(store):
         number = manifest["round"]
         state = "finished" if manifest["finished"] else "not finished: the same `pop round` command goes on"
-        out.print(f"{store.run}, round {number}: {state}", markup=False)
-        config = Config.model_validate(manifest["config"])
-        reused = {stage: Source(**source) for stage, source in manifest.get("reused", {}).items()}
-        plan = make_plan(
-            config, store.run, number, manifest["models"], manifest.get("corpus"), manifest.get("earlier"), reused
-        )  # fmt: skip
+        out.print(f"{store.run}, round {number}: {'with these settings' if wanted else state}", markup=False)
         table = Table(box=None, padding=(0, 2, 0, 0))
-        for name, justify in (
-            ("stage", "left"),
-            ("done", "right"),
-            ("owed", "right"),
-            ("stale", "right"),
-            ("because", "left"),
-        ):
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        for name in ("stage", "done", "owed", "stale", "because", "shards"):
+            table.add_column(name, justify="right" if name in ("done", "owed", "stale") else "left")
+        plan = _plan(store, manifest, wanted)
         for stage in STAGES:
             table.add_row(stage, *stage_status(store, plan, stage))
         out.print(table)
         print_funnel(store, number, out)
 
 
-def stage_status(store: Store, plan: Plan, stage: str) -> tuple[str, str, str, str]:
-    """Shards done, owed and stale of a stage, and the names of the settings that differ."""
+def _plan(store: Store, manifest: dict[str, Any], wanted: Config | None) -> Plan:
+    """The plan of a round that was begun, or what it would be with other settings (weights are not looked at)."""
+    config, number = Config.model_validate(manifest["config"]), manifest["round"]
+    models, corpus = dict(manifest["models"]), manifest.get("corpus")
+    reused = {stage: Source(**source) for stage, source in manifest.get("reused", {}).items()}
+    if wanted is not None:
+        wanted = with_frozen(wanted, store, number)
+        reused = sources(wanted, store.root, store.run, number)
+        for name in {*wanted.roles.model_dump().values(), "policy"}:
+            if config.models.get(name) != wanted.models[name] or config.engine.kind != wanted.engine.kind:
+                models[name] = f"changed:{name}"
+        config, corpus = wanted, corpus_stamp(wanted.corpus)
+    return make_plan(config, store.run, number, models, corpus, manifest.get("earlier"), reused)
+
+
+def stage_status(store: Store, plan: Plan, stage: str) -> tuple[str, str, str, str, str]:
+    """Shards done, owed and stale of a stage, the settings that differ, and the shards that are not done.
+
+    Stale is what other settings made, whether it still stands there or was set aside and is not made again yet.
+    """
     if stage == "train" and (why := why_not_trained(plan.config)):
-        return "-", "-", "-", why
-    owed = _shards(store, plan) if stage not in ("shard", "train") else ("shard-00000",)
-    done, stale, because = 0, 0, set[str]()
-    for name in owed:
-        footer = store.footer(TABLE_OF[stage], plan.round, name)
+        return "-", "-", "-", why, ""
+    names = _shards(store, plan) if stage not in ("shard", "train") else ("shard-00000",)
+    owed, stale, because = list[str](), list[str](), set[str]()
+    aside = _set_aside(store, plan, stage)
+    for name in names:
+        footer = store.footer(TABLE_OF[stage], plan.round, name) or aside.get(name)
         if footer is None:
-            continue
-        if footer["fingerprint"] == plan.fingerprints[stage]:
-            done += 1
-            continue
-        stale += 1
-        changed = changed_settings(footer["settings"], plan.settings[stage])
-        because |= set(changed or [f"{n} changed" for n in READS[stage] if footer["inputs"][n] != plan.fingerprints[n]])
-    return str(done), str(len(owed) - done - stale), str(stale), ", ".join(sorted(because))
+            owed.append(name)
+        elif footer["fingerprint"] != plan.fingerprints[stage] or name in aside:
+            stale.append(name)
+            because |= set(differences(plan, stage, footer))
+    done = len(names) - len(owed) - len(stale)
+    left = [*stale, *owed] if done else []  # all of them need no list
+    shown = ", ".join(left[:SHARDS_SHOWN]) + (f" and {len(left) - SHARDS_SHOWN} more" if left[SHARDS_SHOWN:] else "")
+    return str(done), str(len(owed)), str(len(stale)), ", ".join(sorted(because)), shown
 
 
-def changed_settings(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the settings that differ."""
-    old, new = json.loads(json.dumps(old)), json.loads(json.dumps(new))
-    names: list[str] = []
-    for key in sorted(old.keys() | new.keys()):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            names += changed_settings(a, b, f"{prefix}{key}.")
-        elif a != b:
-            names.append(f"{prefix}{key}")
-    return names
+def _set_aside(store: Store, plan: Plan, stage: str) -> dict[str, dict[str, Any]]:
+    """Footers of what was set aside last of a stage's shards that are not there now, by shard."""
+    found: dict[str, dict[str, Any]] = {}
+    table = TABLE_OF[stage]
+    for path in sorted(store.glob(f"superseded/{table}/round={plan.round:03d}/*.parquet"), key=store.fs.modified):
+        name = path.rsplit("/", 1)[1].split(".")[0]
+        with contextlib.suppress(Damaged):
+            if not store.fs.exists(store.path(table, plan.round, name)):
+                found[name] = store.inspect(path, table)
+    return found
 
 
 def _shards(store: Store, plan: Plan) -> tuple[str, ...]:
-    path = f"{store.base}/manifests/round={plan.round:03d}/documents.json"
-    if not store.fs.exists(path):
-        return ()
-    return tuple(json.loads(store.fs.cat_file(path))["shards"])
+    return tuple((store.manifest(manifest_path(store, plan.round)) or {}).get("shards", ()))

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from flows.artifacts import StageProgress, round_artifacts
 from flows.display import Display
 from flows.outcome import print_funnel
 from schemas.config import Config
-from schemas.errors import CheckFailed, UserError
+from schemas.errors import CheckFailed, PopError, UserError
 from schemas.ids import content_id
 from tasks.answer import answer_task
 from tasks.engine.client import Client
@@ -32,17 +32,20 @@ from tasks.rubric import rubric_task
 from tasks.runs import manifests
 from tasks.runtime import runtime_device, runtime_python
 from tasks.shard import corpus_stamp, shard_task, shards_of
-from tasks.stage import Round
+from tasks.stage import Round, reused_task
 from tasks.store import Store
 from tasks.train import FILE as TRAINED
 from tasks.train import train_task, why_not_trained
 
 SHARD_STAGES = ("propose", "answer", "rubric", "rate", "pair")
+SHOWN_ONE_BY_ONE = 40
 TASKS = dict(zip(SHARD_STAGES, (propose_task, answer_task, rubric_task, rate_task, pair_task), strict=True))
 
 
 @flow(name="round", flow_run_name="{run}-r{round:03d}", persist_result=False)
-async def round_flow(config: Config, run: str, round: int = 0, root: str = "data/runs") -> dict[str, Any]:  # noqa: A002
+async def round_flow(
+    config: Config, run: str, round: int = 0, root: str = "data/runs", force: str | None = None  # noqa: A002
+) -> dict[str, Any]:  # fmt: skip
     """Run one round of self-play and train the next model.
 
     Args:
@@ -50,12 +53,15 @@ async def round_flow(config: Config, run: str, round: int = 0, root: str = "data
         run: name of the run; its tables are in `<root>/<run>`.
         round: number of the round in the run.
         root: local folder or object store URL.
+        force: a stage to do again, with all that follows from it, though nothing has changed.
     """
     with Display() as display:
-        return await run_round(config, run, round, root, display)
+        return await run_round(config, run, round, root, display, force)
 
 
-async def run_round(config: Config, run: str, number: int, root: str, display: Display) -> dict[str, Any]:
+async def run_round(
+    config: Config, run: str, number: int, root: str, display: Display, force: str | None = None
+) -> dict[str, Any]:  # fmt: skip
     """The round itself; see `round_flow`."""
     display.logger = get_run_logger()
     store = Store(root, run, config.storage.compression_level)
@@ -74,7 +80,9 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
         await bars.create(run)
 
         display.expect("shard", 1)
+        round_.put_in_order(force) if force else None
         shard_task(round_)
+        round_.put_in_order()
         shards = shards_of(round_)
         assert shards is not None, "the shard stage has ended without its manifest"
         round_.line_up(shards.names)
@@ -83,14 +91,16 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
         _tell_corpus(display, config, shards.documents, shards.counts)
         for stage in SHARD_STAGES:
             display.expect(stage, len(shards.names))
-        async with engines.started(_needed_models(round_, shards.names)):
-            # the widest pairs of a round are known only when all of it is rated
-            together = config.pairing.strategy == "top_fraction"
-            first = SHARD_STAGES[:-1] if together else SHARD_STAGES
-            await asyncio.gather(*(_through(round_, shard, bars, shards.names, first) for shard in shards.names))
+        owed = await _reused(round_, shards.names, bars)
+        total = len(shards.names)
+        # the widest pairs of a round are known only when all of it is rated
+        together = config.pairing.strategy == "top_fraction"
+        first = SHARD_STAGES[:-1] if together else SHARD_STAGES
+        async with engines.started(_needed_models(round_, owed)):
+            await _at_once(_through(round_, shard, bars, total, first) for shard in owed)
         if together:
             round_.cutoff = round_cutoff(round_, shards.names)
-            await asyncio.gather(*(_through(round_, shard, bars, shards.names, ["pair"]) for shard in shards.names))
+            await _at_once(_through(round_, shard, bars, total, ["pair"]) for shard in owed)
 
         await round_artifacts(store, number)
         model, why_not = None, why_not_trained(config)
@@ -114,13 +124,44 @@ def _needed_models(round_: Round, shards: tuple[str, ...]) -> set[str]:
     return {plan.model_of(stage) for stage in owed}
 
 
-async def _through(
-    round_: Round, shard: str, bars: StageProgress, shards: Sequence[str], stages: Sequence[str]
-) -> None:  # fmt: skip
+async def _at_once(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all at once; when one fails, the others are ended, and its error alone is what a person reads."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except BaseExceptionGroup as failed:
+        errors = list(_flat(failed))
+        raise next((error for error in errors if isinstance(error, PopError)), errors[0]) from None
+
+
+def _flat(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _flat(error)
+        else:
+            yield error
+
+
+async def _reused(round_: Round, shards: tuple[str, ...], bars: StageProgress) -> tuple[str, ...]:
+    """Pass over the shards of which nothing is owed, if they are many; returns the others.
+
+    A task run costs Prefect some 10 ms, so many shards share one a stage.
+    """
+    whole = {shard for shard in shards if all(round_.done(stage, shard) for stage in SHARD_STAGES)}
+    if len(whole) <= SHOWN_ONE_BY_ONE:
+        return shards
+    for stage in SHARD_STAGES:
+        await reused_task(round_, stage, len(whole))
+        await bars.move(stage, len(whole), len(shards))
+    return tuple(shard for shard in shards if shard not in whole)
+
+
+async def _through(round_: Round, shard: str, bars: StageProgress, total: int, stages: Sequence[str]) -> None:
     """One shard through some stages, without waiting for the others."""
     for stage in stages:
         await TASKS[stage](round_, shard)
-        await bars.move(stage, round_.progress.done.get(stage, 0), len(shards))
+        await bars.move(stage, round_.progress.done.get(stage, 0), total)
 
 
 def earlier_problems(store: Store, number: int) -> str | None:

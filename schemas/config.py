@@ -188,8 +188,8 @@ class PairingConfig(Section):
     max_pairs_per_problem: Positive = Field(8, description="pairs that all_above_margin keeps, widest first")
     control: Literal["none", "shuffled", "random"] = Field(
         "none",
-        description="for experiments. shuffled: which of the two is chosen is drawn by lot; random: two answers drawn by "
-        "lot, the better one chosen",
+        description="for experiments. shuffled: which of the two is chosen is drawn by lot; random: two answers are "
+        "drawn by lot, the better one is chosen",
     )
 
 

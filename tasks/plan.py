@@ -4,7 +4,7 @@ A stage's *key* hashes its own settings (config section, prompts, model); ids ar
 the fingerprints of the stages it reads, so that a change re-does what follows and nothing else (DESIGN section 6).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -20,19 +20,13 @@ READS = {
     "shard": (), "propose": ("shard",), "answer": ("propose",), "rubric": ("propose", "answer"),
     "rate": ("rubric", "answer", "propose"), "pair": ("rate", "answer"), "train": ("pair",),
 }  # fmt: skip
+# How many rows there are is not what any one of them is: with more answers, those that there are stay.
+NOT_IN_KEYS = frozenset(
+    {"sampling.answers", "task.problems_per_document", "task.max_similarity", "task.max_attempts", "earlier_rounds"}
+)
 # raised when the code of a stage makes other rows from the same settings
 VERSIONS = {"shard": 1, "propose": 1, "answer": 1, "rubric": 1, "rate": 1, "pair": 1, "train": 1}
-
-
-# how many there are changes no row that is there already: part of the fingerprint, not of the ids
 _PROBLEMS = ("problems_per_document", "max_similarity", "min_reference_words")
-_COUNTS = {
-    "sampling.answers",
-    "task.problems_per_document",
-    "task.max_similarity",
-    "task.max_attempts",
-    "earlier_rounds",
-}
 
 
 @dataclass(frozen=True)
@@ -106,9 +100,8 @@ def make_plan(
     prints: dict[str, str] = {}
     for stage in STAGES:
         reads = [prints[name] for name in READS[stage] if not unread(config, stage, name)]
-        prints[stage] = content_id(
-            "fingerprint", VERSIONS[stage], settings[stage], reads, round_ if stage == "shard" else None
-        )
+        own = content_id("settings", settings[stage])
+        prints[stage] = content_id("fingerprint", keys[stage], own, reads, round_ if stage == "shard" else None)
         if source := reused.get(stage):
             prints[stage] = content_id("reused", source.name, source.fingerprint)
     return Plan(config, run, round_, models, prompts, corpus, reused, settings, keys, prints)
@@ -116,7 +109,16 @@ def make_plan(
 
 def _of_rows(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that make a row what it is; how many rows there are is left out."""
-    return {name: value for name, value in settings.items() if name not in _COUNTS}
+    return {name: value for name, value in settings.items() if name not in NOT_IN_KEYS}
+
+
+def followers(config: Config, stages: Collection[str]) -> set[str]:
+    """The stages and all that are made from them."""
+    found = set(stages)
+    for stage in STAGES:  # in order, so once over them is enough
+        if any(name in found and not unread(config, stage, name) for name in READS[stage]):
+            found.add(stage)
+    return found
 
 
 def unread(config: Config, stage: str, reads: str) -> bool:

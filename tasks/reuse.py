@@ -97,18 +97,19 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Row:
     return flat
 
 
-def copy_documents(round_: "Round") -> Row:
-    """Take over a round's documents; gives its manifest of shards."""
-    plan, store = round_.plan, round_.store
+def documents_of(plan: Plan, store: Store) -> tuple[dict[str, list[Row]], Row]:
+    """The rows of each documents file of the other round, and what its manifest says of the shards.
+
+    Raises:
+        UserError: that round is not as its manifest says.
+    """
     source = plan.reused["shard"]
     other = Store(store.root, source.run)
-    content = json.loads(other.fs.cat_file(f"{other.base}/manifests/round={source.round:03d}/documents.json"))
-    if content["fingerprint"] != source.fingerprint:
-        raise UserError(f"reuse: {source.name} is being done again; finish it first: pop round --run {source.run}")
-    for name in content["files"]:
-        rows = other.read("documents", source.round, name)
-        store.write("documents", plan.round, name, rows, plan.footer("shard") | {"shard": name})
-    return dict(content) | {"fingerprint": plan.fingerprints["shard"]}
+    content = other.manifest(f"{other.base}/manifests/round={source.round:03d}/documents.json")
+    if content is None or content["fingerprint"] != source.fingerprint:
+        raise UserError(f"reuse: {source.name} has no documents yet; finish it first: pop round --run {source.run}")
+    files = {name: other.read("documents", source.round, name) for name in content["files"]}
+    return files, {key: content[key] for key in ("shards", "documents", "counts")}
 
 
 def copy_shard(round_: "Round", stage: str, shard: str) -> Any:

@@ -1,6 +1,5 @@
 """Which runs there are under a root."""
 
-import json
 from glob import escape
 from typing import Any
 
@@ -18,10 +17,11 @@ def runs(root: str) -> list[str]:
 
 def newest_run(root: str) -> str | None:
     """The run whose round was last started or finished; None where there is none."""
-    dated = [(max(manifest["written"] for manifest in manifests(Store(root, name))), name) for name in runs(root)]
+    dated = [(manifest["written"], name) for name in runs(root) for manifest in manifests(Store(root, name))]
     return max(dated)[1] if dated else None
 
 
 def manifests(store: Store) -> list[dict[str, Any]]:
-    """The manifests of a run's rounds, oldest round first."""
-    return [json.loads(store.fs.cat_file(path)) for path in store.glob("manifests/round=*/round.json")]
+    """The manifests of a run's rounds, oldest round first; a damaged one is as good as none."""
+    found = [store.manifest(path) for path in store.glob("manifests/round=*/round.json")]
+    return [manifest for manifest in found if manifest]

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.client.schemas.objects import State
@@ -15,10 +14,10 @@ from schemas.config import CorpusConfig
 from schemas.errors import UserError
 from schemas.ids import content_id
 from schemas.load import PROJECT
-from schemas.tables import TABLES
 from tasks.corpus import Selection, read, select
-from tasks.reuse import copy_documents
+from tasks.reuse import documents_of
 from tasks.stage import TASK_OPTIONS, Round
+from tasks.store import Row, Store
 
 SAMPLES = PROJECT / "data" / "corpora"
 STAMP_BYTES = 256 * 2**20
@@ -82,19 +81,31 @@ def sample_documents(config: CorpusConfig, exclude: Sequence[str] = ()) -> Selec
 
 def shards_of(round_: Round) -> Shards | None:
     """What the shard stage has made, if its manifest and every file named in it are there and of these settings."""
-    path = _manifest(round_)
-    if not round_.store.fs.exists(path):
-        return None
-    content = json.loads(round_.store.fs.cat_file(path))
-    if content["fingerprint"] != round_.plan.fingerprints["shard"]:
+    content = round_.store.manifest(manifest_path(round_.store, round_.plan.round))
+    if content is None or content.get("fingerprint") != round_.plan.fingerprints["shard"]:
         return None
     if not all(round_.done("shard", name) for name in content["files"]):
         return None
     return Shards(tuple(content["shards"]), content["documents"], content["counts"])
 
 
-def _manifest(round_: Round) -> str:
-    return f"{round_.store.base}/manifests/round={round_.plan.round:03d}/documents.json"
+def _set_aside_manifest(round_: Round) -> None:
+    """Say what is wrong with the manifest of an earlier start, if anything is, and put it away."""
+    store, path = round_.store, manifest_path(round_.store, round_.plan.round)
+    if not store.fs.exists(path):
+        return
+    content = store.manifest(path)
+    if content is not None and content.get("fingerprint") == round_.plan.fingerprints["shard"]:
+        missing = [name for name in content["files"] if not round_.done("shard", name)]
+        round_.progress.say(f"{store.within(path)} names {missing[0]}, which is missing: set aside, to be made again")
+    elif content is None:
+        round_.progress.say(f"{store.within(path)} is no JSON: set aside, to be made again")
+    store.set_aside(path)
+
+
+def manifest_path(store: Store, round_: int) -> str:
+    """Where the names of a round's shards are; written when all of them are there."""
+    return f"{store.base}/manifests/round={round_:03d}/documents.json"
 
 
 @task(name="shard", task_run_name="shard the corpus", **TASK_OPTIONS)
@@ -105,35 +116,29 @@ def shard_task(round_: Round) -> dict[str, int] | State[dict[str, int]]:
         round_.progress.shard("shard", reused=True)
         return Completed(name="Reused", message="the corpus is cut already")
     if "shard" in plan.reused:
-        content = copy_documents(round_)
-        _set_aside_old(round_, content["files"])
-        store.publish(_manifest(round_), json.dumps(content, indent=1).encode())
-        round_.progress.shard("shard", reused=False)
-        return Completed(name="Reused", message=f"the documents of {plan.reused['shard'].name}")
+        files, shards = documents_of(plan, store)
+    else:
+        files, shards = _drawn(round_)
+    _set_aside_manifest(round_)
+    round_.put_in_order()  # not before the corpus was read: a mistyped one must not cost what is there
+    for name, rows in files.items():
+        store.write("documents", plan.round, name, rows, plan.footer("shard") | {"shard": name})
+    content = {"fingerprint": plan.fingerprints["shard"], "files": sorted(files)} | shards
+    store.publish(manifest_path(store, plan.round), json.dumps(content, indent=1).encode())
+    round_.progress.shard("shard", reused=False)
+    return {"shards": len(shards["shards"]), "documents": shards["documents"]}
+
+
+def _drawn(round_: Round) -> tuple[dict[str, list[Any]], Row]:
+    """The rows of each file, and what the manifest says of the shards; no document of an earlier round again."""
+    plan, store = round_.plan, round_.store
     used = [row["document_id"] for r in range(plan.round) for name in store.files("documents", r)
             for row in store.read("documents", r, name, ["document_id"])]  # fmt: skip
     selection = sample_documents(plan.config.corpus, used)
     size = plan.config.corpus.documents_per_shard
     train = [row for row in selection.rows if row["status"] == "ok" and row["split"] == "train"]
     files: dict[str, list[Any]] = {f"shard-{i // size:05d}": train[i : i + size] for i in range(0, len(train), size)}
-    shards = Shards(tuple(files), len(train), dict(selection.counts))
+    shards: Row = {"shards": list(files), "documents": len(train), "counts": dict(selection.counts)}
     files["heldout-00000"] = [row for row in selection.rows if row["status"] == "ok" and row["split"] == "heldout"]
     files["rejected-00000"] = [row for row in selection.rows if row["status"] != "ok"]
-    _set_aside_old(round_, files)
-    for name, rows in files.items():
-        store.write("documents", plan.round, name, rows, plan.footer("shard") | {"shard": name})
-    content = {"fingerprint": plan.fingerprints["shard"], "files": sorted(files), "shards": list(shards.names),
-               "documents": shards.documents, "counts": shards.counts}  # fmt: skip
-    store.publish(_manifest(round_), json.dumps(content, indent=1).encode())
-    round_.progress.shard("shard", reused=False)
-    return {"shards": len(shards.names), "documents": shards.documents}
-
-
-def _set_aside_old(round_: Round, names: Collection[str]) -> None:
-    """What an earlier start made of shards that are no more would stand beside the same documents' new rows."""
-    store, number = round_.store, round_.plan.round
-    for table in TABLES:
-        for name in store.files(table, number):
-            shard = name.split(".")[0]  # `generations` has a file a shard and stage
-            if shard.startswith("shard-") and shard not in names:
-                store.set_aside(table, number, name)
+    return files, shards

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
@@ -12,9 +13,10 @@ from tasks.duplicates import InOrder
 from tasks.engine.protocol import Engine, EngineError
 from tasks.engine.recorder import Recorder
 from tasks.journal import Journal
+from tasks.leftovers import journal_path, known_calls, put_in_order
 from tasks.plan import TABLE_OF, Plan
 from tasks.reuse import copy_shard
-from tasks.store import Row, Store
+from tasks.store import Damaged, Row, Store
 
 Work = Callable[..., Awaitable[list[Row] | dict[str, list[Row]]]]
 
@@ -33,6 +35,9 @@ class Progress(Protocol):
     def shard(self, stage: str, reused: bool) -> None:
         """One shard of a stage is done."""
 
+    def reused(self, stage: str, shards: int) -> None:
+        """That many shards of a stage are there already."""
+
 
 class Round:
     """What the tasks of a running round share. A plain class: Prefect does not look inside."""
@@ -41,19 +46,37 @@ class Round:
         self.plan, self.store, self.engines, self.progress = plan, store, engines, progress
         self.in_order = InOrder(plan, store, ())
         self.cutoff: float | None = None  # see `tasks.pair`
+        self._finished: set[tuple[str, str]] = set()
 
     def line_up(self, shards: Sequence[str]) -> None:
         """Say which shards there are, in order."""
         self.in_order = InOrder(self.plan, self.store, shards)
+        for shard in shards:
+            if self.done("propose", shard):
+                self.in_order.finish(shard)
 
     def read(self, table: str, shard: str) -> list[Row]:
-        """The rows of a table's shard in this round."""
-        return self.store.read(table, self.plan.round, shard)
+        """The rows of a table's shard in this round.
+
+        Raises:
+            Damaged: it does not hold what was written; it is set aside, so that the next start makes it again.
+        """
+        try:
+            return self.store.read(table, self.plan.round, shard)
+        except Damaged:
+            self.store.set_aside(self.store.path(table, self.plan.round, shard))
+            raise
 
     def done(self, stage: str, shard: str) -> bool:
         """Whether the shard's file was written by exactly this stage with exactly these settings."""
+        if (stage, shard) in self._finished:
+            return True
         footer = self.store.footer(TABLE_OF[stage], self.plan.round, shard)
-        return footer is not None and footer["fingerprint"] == self.plan.fingerprints[stage]
+        return footer is not None and footer.get("fingerprint") == self.plan.fingerprints[stage]
+
+    def put_in_order(self, force: str | None = None) -> None:
+        """Set aside what other settings made and what is damaged; what is done is known after this without a look."""
+        self._finished = put_in_order(self.store, self.plan, force, self.progress.say)
 
 
 def _retryable(_task: object, _run: object, state: State[Any]) -> bool:
@@ -65,6 +88,13 @@ TASK_OPTIONS: dict[str, Any] = {
     "cache_policy": NO_CACHE, "persist_result": False, "retries": 2, "retry_delay_seconds": [2, 10],
     "retry_condition_fn": _retryable,
 }  # fmt: skip
+
+
+@task(name="reused", task_run_name="{stage}: {shards} shards", cache_policy=NO_CACHE, persist_result=False)
+async def reused_task(round_: Round, stage: str, shards: int) -> Any:
+    """Show many finished shards of a stage as one task run in the state `Reused`."""
+    round_.progress.reused(stage, shards)
+    return Completed(name="Reused", message=f"{shards} shards are there already")
 
 
 async def run_shard(round_: Round, stage: str, shard: str, reads: Sequence[str], work: Work) -> Any:
@@ -81,8 +111,9 @@ async def run_shard(round_: Round, stage: str, shard: str, reads: Sequence[str],
     if stage in plan.reused:
         return copy_shard(round_, stage, shard)
     engine = round_.engines[plan.model_of(stage)] if plan.asks(stage) else None
-    journal = Journal(store.workdir / "journal" / f"round={plan.round:03d}" / f"{stage}-{shard}.jsonl")
-    recorder = Recorder(engine, journal, lambda: round_.progress.call(stage))
+    journal = Journal(journal_path(store, plan.round, stage, shard))
+    known = known_calls(store, plan.round, shard, stage)
+    recorder = Recorder(engine, journal, lambda: round_.progress.call(stage), known)
     try:
         made = await work(plan, *(round_.read(table, shard) for table in reads), recorder)
     except BaseException:

@@ -24,7 +24,16 @@ from schemas.tables import TABLES
 from tasks.processes import state_dir
 
 Row = dict[str, Any]
-AGAIN = "free space, run the same command again, and it goes on where it stopped"
+RETRY = "run the same command again"
+AGAIN = f"free space, {RETRY}, and it goes on where it stopped"
+
+
+class Damaged(DependencyError):
+    """A file that is there but is none of this project's tables; `why` says so in a few words."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path} is {why}: {RETRY} (`pop round`), and it is set aside and made again")
+        self.why = why
 
 
 class Store:
@@ -55,7 +64,8 @@ class Store:
         schema = TABLES[table].schema.with_metadata({"pop": json.dumps(footer, sort_keys=True)})
         data = pa.Table.from_pylist([{**row, "run": self.run} for row in rows], schema=schema)
         buffer = io.BytesIO()
-        pq.write_table(data, buffer, compression="zstd", compression_level=self.compression_level)
+        level = self.compression_level
+        pq.write_table(data, buffer, compression="zstd", compression_level=level, write_page_checksum=True)
         self.publish(self.path(table, round_, name), buffer.getvalue())
 
     def publish(self, path: str, content: bytes) -> None:
@@ -69,19 +79,57 @@ class Store:
             raise unwritable(path, error) from None
 
     def read(self, table: str, round_: int, name: str, columns: Sequence[str] | None = None) -> list[Row]:
-        """The rows of one shard."""
-        with self.fs.open(self.path(table, round_, name), "rb") as handle:
-            rows: list[Row] = pq.read_table(handle, columns=columns, partitioning=None).to_pylist()
+        """The rows of one shard.
+
+        Raises:
+            Damaged: the file does not hold what was written.
+        """
+        return self.read_file(self.path(table, round_, name), columns)
+
+    def read_file(self, path: str, columns: Sequence[str] | None = None) -> list[Row]:
+        """The rows of a file, wherever it lies; see `read`."""
+        try:
+            with self.fs.open(path, "rb") as handle:
+                read = pq.read_table(handle, columns=columns, partitioning=None, page_checksum_verification=True)
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise self._damaged(path, error) from None
+        rows: list[Row] = read.to_pylist()
         return rows
 
     def footer(self, table: str, round_: int, name: str) -> Row | None:
-        """The provenance in a shard's footer, or None where the file is missing or not whole."""
+        """The provenance in a shard's footer, or None where the file is missing or is no such file."""
         try:
-            with self.fs.open(self.path(table, round_, name), "rb") as handle:
-                metadata = pq.read_metadata(handle).metadata or {}
-        except (OSError, pa.ArrowInvalid):
+            return self.inspect(self.path(table, round_, name), table)
+        except (Damaged, FileNotFoundError):
             return None
-        return dict(json.loads(metadata[b"pop"])) if b"pop" in metadata else None
+
+    def inspect(self, path: str, table: str) -> Row:
+        """The provenance in a file's footer.
+
+        Raises:
+            Damaged: it is torn, has other columns than the table, or was not written by this project.
+            FileNotFoundError: there is none.
+        """
+        try:
+            with self.fs.open(path, "rb") as handle:
+                metadata = pq.read_metadata(handle)
+            columns = metadata.schema.to_arrow_schema().remove_metadata()
+            footer = json.loads((metadata.metadata or {}).get(b"pop", b"null"))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise self._damaged(path, error) from None
+        if not isinstance(footer, dict):
+            raise Damaged(self.within(path), "not written by pop")
+        if not columns.equals(TABLES[table].schema):
+            raise Damaged(self.within(path), "not the columns of this version")
+        return footer
+
+    def _damaged(self, path: str, error: Exception) -> Exception:
+        """What reading a file ended with: an error with a number is the disk's or the network's, and no word on it."""
+        return error if getattr(error, "errno", None) else Damaged(self.within(path), "torn")
+
+    def within(self, path: str) -> str:
+        """A path as it is under the run's folder."""
+        return path.removeprefix(f"{self.base}/")
 
     def files(self, table: str, round_: int | None = None) -> list[str]:
         """Names (without suffix) of a table's files in a round, or full paths over all rounds, sorted."""
@@ -94,11 +142,23 @@ class Store:
         """Full paths of what matches under the run, sorted; the run's own path may hold brackets."""
         return sorted(self.fs.glob(f"{escape(self.base)}/{pattern}"))
 
-    def set_aside(self, table: str, round_: int, name: str) -> None:
-        """Take a file out of the tables without losing it: into `superseded/`, under a name of its own."""
-        target = f"{self.base}/superseded/{table}/round={round_:03d}/{name}.{uuid.uuid4().hex[:8]}.parquet"
-        self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-        self.fs.mv(self.path(table, round_, name), target)
+    def set_aside(self, path: str, under: str = "superseded") -> None:
+        """Take a file out of the readers' sight without losing it: into `superseded/`, under a name of its own."""
+        stem, dot, suffix = self.within(path).rpartition(".")
+        target = f"{self.base}/{under}/{stem}.{uuid.uuid4().hex[:8]}{dot}{suffix}"
+        try:
+            self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            self.fs.mv(path, target)
+        except OSError as error:
+            raise unwritable(path, error) from None
+
+    def manifest(self, path: str) -> Row | None:
+        """A manifest; None where there is none, or what is there is no JSON object."""
+        try:
+            found = json.loads(self.fs.cat_file(path))
+        except (FileNotFoundError, ValueError):  # UnicodeDecodeError is a ValueError
+            return None
+        return found if isinstance(found, dict) else None
 
 
 def unwritable(path: str | Path, error: OSError) -> PopError:

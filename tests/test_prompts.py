@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import UserError
-from tasks.prompts import HERE, JUDGING, NAMES, Prompts, data, fill, task_types
 from tasks.judging.case import rubric_text
+from tasks.prompts import HERE, JUDGING, NAMES, Prompts, data, fill, task_types
 from tests.samples import HOSTILE
 
 SLOTS = {

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.engine.client import _target_logprob
-from tasks.pair import pair
 from tasks.judging.case import rubric_text, score
 from tasks.judging.likelihood import gains_of, rating_of
+from tasks.pair import pair
 from tests.samples import Row, an_answer, config, plan_of, problem
 
 few = settings(max_examples=80, deadline=None)

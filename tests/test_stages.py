@@ -560,7 +560,7 @@ class Quiet:
     """A display that counts."""
 
     def __init__(self) -> None:
-        self.calls, self.reused, self.done = 0, list[bool](), dict[str, int]()
+        self.calls, self.shown, self.done = 0, list[bool](), dict[str, int]()
 
     def say(self, text: str) -> None:
         """Nothing."""
@@ -569,7 +569,10 @@ class Quiet:
         self.calls += 1
 
     def shard(self, stage: str, reused: bool) -> None:
-        self.reused.append(reused)
+        self.shown.append(reused)
+
+    def reused(self, stage: str, shards: int) -> None:
+        self.shown += [True] * shards
 
 
 def shard_of(url: str, plan: Plan, store: Store, documents: list[Row]) -> tuple[Any, Quiet]:
@@ -600,7 +603,7 @@ def test_a_finished_shard_is_reused_and_a_changed_setting_does_it_again(engine: 
     assert first == {"shard": "shard-00000", "rows": 4, "calls": 4}
     before = store.read("problems", 0, "shard-00000")
     reused, quiet = shard_of("http://127.0.0.1:9/v1", plan, store, DOCUMENTS)  # no server is asked
-    assert (reused.name, quiet.reused, quiet.calls) == ("Reused", [True], 0)
+    assert (reused.name, quiet.shown, quiet.calls) == ("Reused", [True], 0)
     shard_of(engine.url, dialect("structured", sampling={"seed": 5}), store, DOCUMENTS)
     assert {row["problem_id"] for row in before}.isdisjoint(
         {r["problem_id"] for r in store.read("problems", 0, "shard-00000")}
@@ -659,15 +662,16 @@ def test_fewer_shards_leave_no_rows_of_the_old_ones(tmp_path: Path) -> None:
     small = config(corpus={"documents": 4, "documents_per_shard": 1, "heldout_documents": 1})
     shards = cut(Round(plan_of(small), store, {}, quiet))
     assert shards.names == tuple(f"shard-{n:05d}" for n in range(4))
+    plan = plan_of(small)
     for name in shards.names:
-        store.write("pairs", 0, name, [], {})
-        store.write("generations", 0, f"{name}.rate", [], {})
+        store.write("pairs", 0, name, [], plan.footer("pair"))
+        store.write("generations", 0, f"{name}.rate", [], plan.footer("rate"))
     assert cut(Round(plan_of(small), store, {}, quiet)) == shards
-    assert quiet.reused == [False, True]
+    assert quiet.shown == [False, True]
     large = config(small.model_dump(), corpus={"documents_per_shard": 2})
     shard_task.fn(Round(plan_of(large), store, {}, quiet))
-    assert store.files("pairs", 0) == ["shard-00000", "shard-00001"]
-    assert store.files("generations", 0) == ["shard-00000.rate", "shard-00001.rate"]
+    assert store.files("pairs", 0) == store.files("generations", 0) == []
+    assert len(store.glob("superseded/*/round=000/*.parquet")) == 14
     documents = [row["document_id"] for name in store.files("documents", 0) for row in store.read("documents", 0, name)]
     assert len(documents) == len(set(documents))
     later = cut(Round(plan_of(large, 1), store, {}, quiet))

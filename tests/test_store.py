@@ -110,7 +110,7 @@ def test_a_parquet_file_of_somebody_else_is_not_taken_for_a_shard(store: Store, 
 def test_what_is_set_aside_is_out_of_the_tables_and_not_lost(store: Store) -> None:
     for _ in range(2):
         store.write("answers", 0, "shard-00000", [an_answer("a")], FOOTER)
-        store.set_aside("answers", 0, "shard-00000")
+        store.set_aside(store.path("answers", 0, "shard-00000"))
     assert store.files("answers") == []
     assert len(store.fs.find(f"{store.base}/superseded/answers/round=000")) == 2
 

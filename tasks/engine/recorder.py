@@ -1,20 +1,23 @@
 """Puts a journal before an engine: what was answered once is not asked again, and every call is kept for the tables."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tasks.engine.protocol import Budget, Choice, Engine, Generation, Likelihood, Message, Request
 from tasks.journal import Journal
 
 
 class Recorder:
-    """An `Engine` that remembers. `used` holds every call of this shard, for `generations`.
+    """An `Engine` that remembers: the journal's calls, and `known` ones of files that were set aside.
 
-    A stage that asks no model has no engine behind it.
+    `used` holds every call of this shard, for `generations`. A stage that asks no model has no engine behind it.
     """
 
-    def __init__(self, engine: Engine | None, journal: Journal, on_call: Callable[[], None] = lambda: None) -> None:
-        self._behind, self._journal, self._on_call = engine, journal, on_call
+    def __init__(
+        self, engine: Engine | None, journal: Journal, on_call: Callable[[], None] = lambda: None,
+        known: Mapping[str, Generation] | None = None,
+    ) -> None:  # fmt: skip
+        self._behind, self._journal, self._on_call, self._known = engine, journal, on_call, known or {}
         self._running: dict[str, asyncio.Future[Generation]] = {}
         self.model = engine.model if engine else ""
         self.used: dict[str, Generation] = {}
@@ -49,7 +52,7 @@ class Recorder:
         return await self._engine.budget(messages, max_tokens)
 
     async def _once(self, identity: str, request: Request | Likelihood | Choice) -> Generation:
-        known = self._journal.get(identity)
+        known = self._journal.get(identity) or self._known.get(identity)
         if known is None:
             if self._stopped:
                 raise asyncio.CancelledError

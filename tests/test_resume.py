@@ -1,0 +1,308 @@
+"""A round goes on from what is there: nothing stale is seen, nothing good is made twice, nothing damaged is trusted."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.outcome import print_status
+from flows.round import _at_once
+from schemas.errors import UserError
+from tasks.db import connect
+from tasks.engine.protocol import EngineError
+from tasks.leftovers import known_calls, put_in_order
+from tasks.plan import STAGES, Plan, followers, make_plan
+from tasks.shard import corpus_stamp
+from tasks.store import Damaged, Store
+from tests.conftest import fake_config, run_fake
+from tests.samples import STEPWISE, config, plan_of
+from tests.test_round import contents, rows
+
+SHARD = "round=000/shard-00001"
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def copy(fake_root: Path, tmp_path: Path) -> Path:
+    """A root with a finished round of its own."""
+    shutil.copytree(fake_root / "fake", tmp_path / "fake")
+    return tmp_path
+
+
+def plan_with(*overrides: str) -> Plan:
+    """The plan of the round `fake` with changed settings."""
+    settings = fake_config(*overrides)
+    return make_plan(settings, "fake", 0, {"policy": "fake:policy"}, corpus_stamp(settings.corpus))
+
+
+def ordered(root: Path, *overrides: str, force: str | None = None) -> tuple[set[tuple[str, str]], list[str]]:
+    """What is done, and what is said, when a round with these settings finds the run."""
+    said: list[str] = []
+    return put_in_order(Store(str(root), "fake"), plan_with(*overrides), force, said.append), said
+
+
+def counts(root: Path) -> dict[str, int]:
+    """Rows a table."""
+    names = ("problems", "answers", "rubrics", "ratings", "pairs", "preferences", "generations")
+    return {name: rows(root, "fake", f"SELECT count(*) FROM {name}")[0][0] for name in names}
+
+
+# Stale
+
+
+def test_a_changed_setting_takes_every_row_that_follows_from_it_out_of_sight_before_anything_is_made(
+    copy: Path,
+) -> None:
+    before = counts(copy)
+    done, said = ordered(copy, "rubric.max_criteria=2")
+    after = counts(copy)
+    assert {name for name in after if after[name] == 0} == {"rubrics", "ratings", "pairs", "preferences"}
+    assert {name for name in after if after[name] == before[name]} == {"problems", "answers"}
+    assert rows(copy, "fake", "SELECT DISTINCT role FROM generations ORDER BY 1") == [("answer",), ("propose",)]
+    assert {stage for stage, _ in done} == {"shard", "propose", "answer"}
+    (line,) = said
+    assert line.startswith("set aside 12 files (rubrics, ratings, pairs, preferences, generations): ")
+    assert line.endswith(": rubric.max_criteria changed")
+
+
+def test_nothing_is_touched_where_nothing_has_changed(copy: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    done, said = ordered(copy, "engine.max_in_flight=3", "engine.timeout_sec=9", "storage.compression_level=9")
+    assert not said and len(done) == 5 * 2 + 4  # two shards, and documents beside them
+    assert before == {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+
+
+def test_a_change_taken_back_costs_no_call(copy: Path, fake_root: Path) -> None:
+    ordered(copy, "rubric.max_criteria=2")
+    run_fake(copy, "fake")
+    seconds = "SELECT generation_id, seconds, endpoint FROM generations ORDER BY 1"
+    assert rows(copy, "fake", seconds) == rows(fake_root, "fake", seconds)  # a call made again would take another time
+    assert contents(copy, "fake") == contents(fake_root, "fake")
+
+
+def test_more_answers_keep_those_that_there_are(copy: Path, fake_root: Path) -> None:
+    run_fake(copy, "fake", "sampling.answers=7")
+    known = "SELECT generation_id, subject_id, completion, seconds, endpoint FROM generations"
+    assert set(rows(fake_root, "fake", known)) <= set(rows(copy, "fake", known))
+    answers = "SELECT answer_id, text FROM answers WHERE rollout < 5 ORDER BY 1"
+    assert rows(copy, "fake", answers) == rows(fake_root, "fake", answers)
+    assert rows(copy, "fake", "SELECT max(rollout) FROM answers") == [(6,)]
+
+
+def test_a_mistyped_setting_costs_nothing(copy: Path) -> None:
+    before = counts(copy)
+    with pytest.raises(UserError):
+        run_fake(copy, "fake", "corpus.source=nowhere")
+    assert counts(copy) == before
+
+
+def test_status_says_what_other_settings_would_do_again_and_changes_nothing(cli: Cli, copy: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    settings = ("engine.kind=fake", "corpus.documents=8", "corpus.documents_per_shard=4", "engine.max_model_len=8192")
+    sets = [word for one in (*settings, "rubric.max_criteria=2") for word in ("--set", one)]
+    code, out, _ = cli("status", "demo", *sets, "--run", "fake", "--root", str(copy))
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert ["answer", "2", "0", "0"] in lines
+    assert ["rubric", "0", "0", "2", "rubric.max_criteria"] in lines
+    assert ["pair", "0", "0", "2", "rate", "changed"] in lines
+    assert before == {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+
+
+def test_status_names_the_setting_and_the_shards_while_the_round_is_half_done_again(cli: Cli, copy: Path) -> None:
+    ordered(copy, "rubric.max_criteria=2")
+    plan, store = plan_with("rubric.max_criteria=2"), Store(str(copy), "fake")
+    store.write("rubrics", 0, "shard-00000", [], plan.footer("rubric"))
+    manifest = copy / "fake/manifests/round=000/round.json"
+    content = json.loads(manifest.read_text()) | {"config": plan.config.model_dump(mode="json"), "finished": False}
+    manifest.write_text(json.dumps(content))
+    _, out, _ = cli("status", "--root", str(copy))
+    assert ["rubric", "1", "0", "1", "rubric.max_criteria", "shard-00001"] in [
+        line.split() for line in out.splitlines()
+    ]
+
+
+# Forced
+
+
+def test_a_forced_stage_and_what_follows_is_made_anew_with_calls_of_its_own(copy: Path, fake_root: Path) -> None:
+    from flows.round import round_flow
+
+    journal = copy / "fake/journal/round=000/rate-shard-00000.jsonl"
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    journal.write_text("")
+    asyncio.run(round_flow(fake_config(), run="fake", root=str(copy), force="rate"))
+    assert contents(copy, "fake") == contents(fake_root, "fake")  # the fake engine answers the same to the same
+    kept, made = "role <> 'judge'", "role = 'judge'"
+    when = "SELECT generation_id, endpoint FROM generations WHERE {} ORDER BY 1"
+    assert rows(copy, "fake", when.format(kept)) == rows(fake_root, "fake", when.format(kept))
+    assert not set(rows(copy, "fake", when.format(made))) & set(rows(fake_root, "fake", when.format(made)))
+    assert len(list((copy / "fake/superseded/forced").rglob("*.parquet"))) == 8
+
+
+def test_a_forced_training_leaves_the_old_model_beside_it(copy: Path) -> None:
+    (copy / "fake/training/round=000/model").mkdir(parents=True)
+    ordered(copy, force="pair")
+    assert [path.name for path in (copy / "fake/training").iterdir()] == ["round=000.0"]
+
+
+def test_an_unknown_stage_is_answered_with_the_nearest(copy: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'rubric'"):
+        ordered(copy, force="rubrics")
+
+
+def test_what_follows_is_what_reads_it() -> None:
+    assert followers(config(), ["answer"]) == {"answer", "rubric", "rate", "pair", "train"}
+    assert followers(config(STEPWISE), ["answer"]) == {"answer", "rate", "pair", "train"}
+    assert followers(config(), ["shard"]) == set(STAGES)
+
+
+# Damaged
+
+
+def torn(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def of_another_table(path: Path) -> None:
+    path.write_bytes((path.parents[2] / "pairs" / SHARD).with_suffix(".parquet").read_bytes())
+
+
+def of_somebody_else(path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"x": [1]}), path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [(torn, "torn"), (emptied, "torn"), (of_another_table, "not the columns"), (of_somebody_else, "not written by")],
+)
+@pytest.mark.parametrize("table", ["problems", "generations", "preferences"])
+def test_a_damaged_file_is_named_and_set_aside_and_its_rows_are_owed(
+    copy: Path, table: str, damage: Callable[[Path], None], says: str
+) -> None:
+    name = f"{SHARD}.rate" if table == "generations" else SHARD
+    path = copy / "fake" / table / f"{name}.parquet"
+    damage(path)
+    content = path.read_bytes()
+    done, said = ordered(copy)
+    assert said[0].startswith(f"{table}/{name}.parquet is {says}")
+    (aside,) = (copy / "fake/superseded" / table / "round=000").iterdir()
+    assert aside.read_bytes() == content and not path.exists()
+    assert (("propose", "shard-00001") in done) == (table != "problems")
+
+
+def test_damage_inside_a_file_is_found_when_it_is_read(copy: Path) -> None:
+    path = copy / "fake/answers" / f"{SHARD}.parquet"
+    content = bytearray(path.read_bytes())
+    for at in range(100, 160):
+        content[at] ^= 0xFF
+    path.write_bytes(content)
+    store = Store(str(copy), "fake")
+    assert store.footer("answers", 0, "shard-00001")
+    with pytest.raises(Damaged, match=r"answers/round=000/shard-00001.parquet is torn: run the same command again"):
+        store.read("answers", 0, "shard-00001")
+
+
+def test_what_is_lost_together_with_its_calls_takes_what_was_made_of_it_along(copy: Path, fake_root: Path) -> None:
+    for table in ("problems", "generations"):
+        torn(copy / "fake" / table / f"{SHARD}{'.propose' * (table == 'generations')}.parquet")
+    done, said = ordered(copy)
+    assert {shard for stage, shard in done if stage in ("propose", "answer", "rubric", "rate", "pair")} == {
+        "shard-00000"
+    }
+    assert "what they were made from is gone" in said[-1]
+    run_fake(copy, "fake")
+    assert contents(copy, "fake") == contents(fake_root, "fake")
+
+
+def test_a_torn_shard_is_made_again_from_its_calls(copy: Path, fake_root: Path) -> None:
+    torn(copy / "fake/answers" / f"{SHARD}.parquet")
+    run_fake(copy, "fake")
+    assert contents(copy, "fake") == contents(fake_root, "fake")
+    seconds = "SELECT generation_id, seconds FROM generations ORDER BY 1"
+    assert rows(copy, "fake", seconds) == rows(fake_root, "fake", seconds)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("{", "is no JSON"), ("[1]", "is no JSON"), (None, "names shard-00001, which is missing")]
+)
+def test_a_manifest_that_is_none_or_names_what_is_missing_is_set_aside(
+    copy: Path, content: str | None, says: str, capfd: pytest.CaptureFixture[str], fake_root: Path
+) -> None:
+    manifest = copy / "fake/manifests/round=000/documents.json"
+    if content is None:
+        (copy / "fake/documents" / f"{SHARD}.parquet").unlink()
+    else:
+        manifest.write_text(content)
+    run_fake(copy, "fake")
+    assert f"manifests/round=000/documents.json {says}: set aside" in capfd.readouterr().err
+    assert list((copy / "fake/superseded/manifests/round=000").iterdir())
+    assert contents(copy, "fake") == contents(fake_root, "fake")
+
+
+def test_a_damaged_round_manifest_stops_no_reader(cli: Cli, copy: Path) -> None:
+    (copy / "fake/manifests/round=000/round.json").write_text("{")
+    code, _, err = cli("status", "--run", "fake", "--root", str(copy))
+    assert code == 0 and not err
+
+
+def test_leftovers_of_kills_are_gone_and_a_journal_that_is_owed_stays(copy: Path) -> None:
+    (copy / "fake/answers/round=000/.shard-00001.parquet.ab.tmp").write_text("half")
+    journals = copy / "fake/journal/round=000"
+    journals.mkdir(parents=True, exist_ok=True)
+    for name in ("answer-shard-00000", "rate-shard-00001"):
+        (journals / f"{name}.jsonl").write_text("")
+    (copy / "fake/ratings" / f"{SHARD}.parquet").unlink()
+    ordered(copy)
+    assert [path.name for path in journals.iterdir()] == ["rate-shard-00001.jsonl"]
+    assert not list((copy / "fake").rglob("*.tmp"))
+
+
+def test_calls_that_were_no_answers_are_made_again(tmp_path: Path) -> None:
+    store, plan = Store(str(tmp_path), "r"), plan_of(config())
+    made: dict[str, Any] = {"role": "answer", "model": "m", "endpoint": "e", "messages": [], "params": "{}"}
+    calls = [made | {"generation_id": reason, "finish_reason": reason} for reason in ("stop", "rejected", "too_long")]
+    store.write("generations", 0, "shard-00000.answer", calls, plan.footer("answer"))
+    assert set(known_calls(store, 0, "shard-00000", "answer")) == {"stop"}
+
+
+# Together
+
+
+def test_one_that_fails_ends_the_others_and_its_error_is_alone() -> None:
+    ended: list[str] = []
+
+    async def works(name: str) -> None:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.append(name)
+
+    async def fails(error: Exception) -> None:
+        await asyncio.sleep(0.01)
+        raise error
+
+    for error in (EngineError("gone"), ValueError("mine")):
+        with pytest.raises(type(error), match=str(error)):
+            asyncio.run(_at_once([works("a"), fails(error), works("b")]))
+    assert ended == ["a", "b"] * 2
+
+
+def test_a_reader_of_a_run_that_is_put_in_order_sees_whole_stages(copy: Path) -> None:
+    from rich.console import Console
+
+    ordered(copy, "sampling.seed=3")
+    print_status(Store(str(copy), "fake"), Console(quiet=True))
+    con = connect(Store(str(copy), "fake"))
+    assert con.execute("SELECT stage, total FROM funnel").fetchall() == [("documents", 8)]
