@@ -90,15 +90,16 @@ def sql(
     format_: Annotated[Literal["table", "csv", "json", "parquet"], typer.Option("--format")] = "table",
     run: Run = None,
     root: Root = DEFAULT_ROOT,
+    all_: Annotated[bool, typer.Option("--all", help="every run under the root; the column `run` tells")] = False,
 ) -> None:
-    """DuckDB with every table and view of the run."""
+    """DuckDB with every table and view of the run, or of all runs."""
     from flows.sql import prompt, run_query
 
-    store = _store(root, run)
+    stores = _stores(root, run, all_)
     if query is None:
-        prompt(store, err)
+        prompt(stores, err)
     else:
-        run_query(store, query, format_)
+        run_query(stores, query, format_)
 
 
 def run_name(name: str) -> str:
@@ -131,6 +132,19 @@ def _store(root: str, run: str | None) -> Any:
             f"there is no run {run!r} under {root}{did_you_mean(run, known)}; runs: {', '.join(known) or 'none'}"
         )
     return Store(root, run)
+
+
+def _stores(root: str, run: str | None, all_: bool) -> list[Any]:
+    """The store of one run, or those of every run under the root."""
+    first = _store(root, run)
+    if not all_:
+        return [first]
+    if run is not None:
+        raise UserError("--run names one run and --all means every run: give one of them")
+    from tasks.runs import runs
+    from tasks.store import Store
+
+    return [Store(first.root, name) for name in runs(first.root)]
 
 
 def main() -> None:

@@ -1,17 +1,19 @@
-"""SQL over a run: one query to stdout, or a prompt with history and completion."""
+"""SQL over a run or over all of a root: one query to stdout, or a prompt with history and completion."""
 
 import csv
 import json
 import math
 import sys
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
 import duckdb
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from flows.plain import plain
 from schemas.errors import UserError
 from tasks.db import connect
 from tasks.processes import state_dir
@@ -21,14 +23,14 @@ _READING = {"SELECT", "EXPLAIN", "PRAGMA"}
 MAX_ROWS = 200  # of a table on a terminal
 
 
-def run_query(store: Store, query: str, output: str) -> None:
+def run_query(stores: Sequence[Store], query: str, output: str) -> None:
     """Run one query and print its result.
 
     Raises:
         UserError: DuckDB does not take it; its own first line, which names what is near, is the text.
     """
     try:
-        relation = _one(connect(store), query)
+        relation = _one(connect(*stores), query)
         {"table": _table, "json": _json, "csv": _csv, "parquet": _parquet}[output](relation)
     except duckdb.Error as error:
         raise UserError(_reason(error)) from None
@@ -89,7 +91,7 @@ def _print_table(relation: duckdb.DuckDBPyRelation, console: Console) -> None:
     else:
         table = Table(row_styles=["", "dim"])
         for name in relation.columns:
-            table.add_column(name, overflow="fold", min_width=len(name))
+            table.add_column(plain(name), overflow="fold", min_width=len(name))
         for row in rows[:MAX_ROWS]:
             table.add_row(*(_cell(value) for value in row))
         console.print(table)
@@ -104,16 +106,16 @@ def _print_blocks(names: list[str], rows: list[tuple[Any, ...]], console: Consol
         grid.add_column(style="bold")
         grid.add_column(overflow="fold")
         for name, value in zip(names, row, strict=True):
-            grid.add_row(name, _cell(value))
+            grid.add_row(plain(name), _cell(value))
         console.print(grid)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> Text:
     if value is None:
-        return "[dim italic]null[/]"
+        return Text("null", style="dim italic")
     if isinstance(value, float):
-        return f"{value:.4g}"
-    return escape(_text(value) if isinstance(value, list | dict) else str(value))
+        return Text(f"{value:.4g}")
+    return plain(_text(value) if isinstance(value, list | dict) else value)
 
 
 def _csv(relation: duckdb.DuckDBPyRelation) -> None:
@@ -134,7 +136,7 @@ def _parquet(relation: duckdb.DuckDBPyRelation) -> None:
     pq.write_table(relation.to_arrow_table(), sys.stdout.buffer, compression="zstd")
 
 
-def prompt(store: Store, console: Console) -> None:
+def prompt(stores: Sequence[Store], console: Console) -> None:
     """Read queries until end of input. Tables and views are completed; the history is kept between sessions."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
@@ -142,7 +144,7 @@ def prompt(store: Store, console: Console) -> None:
     from prompt_toolkit.lexers import PygmentsLexer
     from pygments.lexers.sql import SqlLexer
 
-    con = connect(store)
+    con = connect(*stores)
     names = [row[0] for row in con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()]
     columns = {row[0] for row in con.execute("SELECT column_name FROM duckdb_columns() WHERE NOT internal").fetchall()}
     words = sorted({*names, *columns, "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "JOIN", "USING"})
@@ -151,10 +153,8 @@ def prompt(store: Store, console: Console) -> None:
         history=FileHistory(str(state_dir() / "sql_history")), lexer=PygmentsLexer(SqlLexer),
         completer=WordCompleter(words, ignore_case=True), complete_while_typing=False,
     )  # fmt: skip
-    console.print(
-        f"{store.run}: {', '.join(sorted(names))}\nOne query a line; Tab completes; Ctrl-D or exit leaves.",
-        markup=False,
-    )
+    console.print(f"{', '.join(store.run for store in stores)}: {', '.join(sorted(names))}", markup=False)
+    console.print("One query a line; Tab completes; Ctrl-D or exit leaves.", markup=False)
     while True:
         try:
             query = session.prompt("pop> ").strip().rstrip(";")

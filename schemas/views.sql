@@ -1,3 +1,15 @@
+-- the words of a text, lower case, of any script
+CREATE MACRO words(t) AS regexp_extract_all(lower(t), '[\p{L}\p{N}]+');
+
+-- the different word n-grams of a text, as hashes; an empty list where it has fewer words
+CREATE MACRO ngrams(t, n) AS
+list_transform([words(t)], lambda w: list_distinct(
+    list_transform(range(greatest(len(w) - n + 1, 0)), lambda i: hash(array_to_string(w[i + 1:i + n], ' ')))))[1];
+
+-- share of the n-grams of a that b has too; null where a has none
+CREATE MACRO share_of_ngrams(a, b, n) AS
+len(list_intersect(ngrams(a, n), ngrams(b, n))) / nullif(len(ngrams(a, n)), 0);
+
 -- one row a rubric criterion
 CREATE VIEW criteria AS
 SELECT r.run, r.round, r.rubric_id, r.problem_id, r.document_id, c.name, c.gold, c.description, c.weight
@@ -65,6 +77,13 @@ SELECT t.run, t.round, t.problem_id,
 FROM ratings t JOIN answers a USING (run, round, answer_id)
 WHERE t.status = 'ok' GROUP BY ALL;
 
+-- what the configuration says that the tokens of a model cost; null where it does not say
+CREATE VIEW prices AS
+SELECT m.run, m.round, t.value ->> '$' AS model,
+       any_value((m.config -> 'models' -> t.key ->> 'usd_per_million_prompt_tokens')::DOUBLE) AS usd_prompt,
+       any_value((m.config -> 'models' -> t.key ->> 'usd_per_million_completion_tokens')::DOUBLE) AS usd_completion
+FROM manifests m, json_each(m.models) t GROUP BY ALL;
+
 -- tokens, time and money a role, over all and an accepted pair; what was taken over from another round was paid there
 CREATE VIEW costs AS
 WITH used AS (
@@ -74,10 +93,103 @@ WITH used AS (
 ), kept AS (
     SELECT run, round, count(*) AS pairs FROM pairs WHERE status = 'ok' GROUP BY ALL
 ), priced AS (
-    SELECT used.*, (prompt_tokens * usd_per_million_prompt_tokens
-                    + completion_tokens * usd_per_million_completion_tokens) / 1e6 AS cost_usd
+    SELECT used.*, (prompt_tokens * usd_prompt + completion_tokens * usd_completion) / 1e6 AS cost_usd
     FROM used LEFT JOIN prices USING (run, round, model)
 )
 SELECT priced.*, kept.pairs, round((prompt_tokens + completion_tokens) / kept.pairs, 1) AS tokens_per_pair,
        cost_usd / kept.pairs AS cost_usd_per_pair
 FROM priced LEFT JOIN kept USING (run, round) ORDER BY run, round, role;
+
+-- settings of each round, one row a setting
+CREATE VIEW settings AS
+SELECT m.run, m.round, t.fullkey[3:] AS name, t.value ->> '$' AS value
+FROM manifests m, json_tree(m.config) t
+WHERE t.type <> 'OBJECT' AND NOT contains(t.fullkey, '[');
+
+-- which prompt files a stage was asked with, by the hash of their text
+CREATE VIEW prompts AS
+SELECT DISTINCT f.run, f.round, f.content ->> 'stage' AS stage, t.key AS prompt, t.value ->> '$' AS hash
+FROM footers f, json_tree(f.content, '$.settings.prompts') t
+WHERE t.type = 'VARCHAR';
+
+-- each round with its settings, models, fingerprints and what came of it
+CREATE VIEW rounds AS
+SELECT m.run, m.round, m.finished, m.written, m.version, m.models ->> 'policy' AS policy,
+       m.config ->> '$.corpus.source' AS corpus, m.config ->> '$.task.type' AS task,
+       m.config ->> '$.task.dialect' AS dialect, m.config ->> '$.rating.mode' AS rating_mode,
+       (m.config ->> '$.sampling.answers')::BIGINT AS answers_per_problem,
+       (m.config ->> '$.training.learning_rate')::DOUBLE AS learning_rate,
+       (m.config ->> '$.training.beta')::DOUBLE AS beta,
+       c.documents, c.problems, c.answers, c.rubrics, c.rated_answers, c.pairs, g.reference_score, g.mean_score,
+       t.steps, t.last_loss, m.models, m.config, m.fingerprints
+FROM manifests m
+LEFT JOIN (
+    SELECT run, round, any_value(ok) FILTER (stage = 'documents') AS documents,
+           any_value(ok) FILTER (stage = 'problems') AS problems, any_value(ok) FILTER (stage = 'answers') AS answers,
+           any_value(ok) FILTER (stage = 'rubrics') AS rubrics,
+           any_value(ok) FILTER (stage = 'rated answers') AS rated_answers,
+           any_value(ok) FILTER (stage = 'pairs') AS pairs
+    FROM funnel GROUP BY ALL
+) c USING (run, round)
+LEFT JOIN (
+    SELECT run, round, avg(reference_score) AS reference_score, avg(mean_score) AS mean_score FROM gap GROUP BY ALL
+) g USING (run, round)
+LEFT JOIN (
+    SELECT run, round, count(*) AS steps, arg_max(loss, step) AS last_loss FROM training_steps GROUP BY ALL
+) t USING (run, round)
+ORDER BY m.run, m.round;
+
+-- from a pair to everything it came from; one row a pair that names two answers
+CREATE VIEW pair_lineage AS
+WITH judged AS (
+    SELECT run, round, subject_id, list(completion ORDER BY generation_id) AS texts, any_value(model) AS model
+    FROM generations WHERE role = 'judge' GROUP BY ALL
+),
+rated AS (
+    SELECT t.run, t.round, t.answer_id, t.rubric_id, t.mode, t.score, t.ratings, j.texts, j.model
+    FROM ratings t LEFT JOIN judged j ON j.run = t.run AND j.round = t.round AND j.subject_id = t.rating_id
+),
+compared AS (
+    SELECT c.run, c.round, p.pair_id, any_value(g.model) AS model, list({
+        'first_answer_id': c.first_answer_id, 'second_answer_id': c.second_answer_id, 'first_mark': c.first_mark,
+        'second_mark': c.second_mark, 'thoughts': c.thoughts, 'judge_text': g.completion
+    } ORDER BY c.comparison_id) AS comparisons
+    FROM comparisons c
+    JOIN pairs p ON p.run = c.run AND p.round = c.round AND p.problem_id = c.problem_id
+        AND (c.first_answer_id IN (p.chosen_answer_id, p.rejected_answer_id)
+            OR c.second_answer_id IN (p.chosen_answer_id, p.rejected_answer_id))
+    LEFT JOIN generations g ON g.run = c.run AND g.round = c.round AND g.generation_id = c.generation_id
+    GROUP BY ALL
+),
+asked AS (
+    SELECT run, round, list({'stage': stage, 'prompt': prompt, 'hash': hash} ORDER BY stage, prompt) AS prompts
+    FROM prompts GROUP BY ALL
+)
+SELECT p.run, p.round, p.pair_id, p.status, p.margin, d.document_id, d.title, d.text AS document,
+       q.problem_id, q.problem, q.reference_answer, p.chosen_answer_id, c.final AS chosen, p.chosen_score,
+       p.rejected_answer_id, r.final AS rejected, p.rejected_score, f.score AS reference_score, b.rubric_id,
+       list_transform(b.criteria, lambda x: {
+           'name': x.name, 'gold': x.gold, 'description': x.description, 'weight': x.weight,
+           'chosen_rating': list_filter(tc.ratings, lambda m: m.name = x.name)[1].rating,
+           'chosen_thoughts': list_filter(tc.ratings, lambda m: m.name = x.name)[1].thoughts,
+           'rejected_rating': list_filter(tr.ratings, lambda m: m.name = x.name)[1].rating,
+           'rejected_thoughts': list_filter(tr.ratings, lambda m: m.name = x.name)[1].thoughts,
+           'reference_rating': list_filter(f.ratings, lambda m: m.name = x.name)[1].rating
+       }) AS criteria,
+       tc.mode AS rating_mode, tc.texts AS chosen_judge_texts, tr.texts AS rejected_judge_texts,
+       k.comparisons, coalesce(tc.model, k.model) AS judge_model, g.model AS answer_model, a.prompts
+FROM pairs p
+JOIN problems q ON q.run = p.run AND q.round = p.round AND q.problem_id = p.problem_id
+LEFT JOIN documents d ON d.run = q.run AND d.round = q.round AND d.document_id = q.document_id
+    AND d.status = 'ok'
+JOIN answers c ON c.run = p.run AND c.round = p.round AND c.answer_id = p.chosen_answer_id
+JOIN answers r ON r.run = p.run AND r.round = p.round AND r.answer_id = p.rejected_answer_id
+LEFT JOIN rubrics b ON b.run = p.run AND b.round = p.round AND b.problem_id = p.problem_id AND b.status = 'ok'
+LEFT JOIN rated tc ON tc.run = p.run AND tc.round = p.round AND tc.answer_id = p.chosen_answer_id
+LEFT JOIN rated tr ON tr.run = p.run AND tr.round = p.round AND tr.answer_id = p.rejected_answer_id
+LEFT JOIN answers fa ON fa.run = p.run AND fa.round = p.round AND fa.problem_id = p.problem_id AND fa.rollout = -1
+LEFT JOIN rated f ON f.run = p.run AND f.round = p.round AND f.answer_id = fa.answer_id
+LEFT JOIN (SELECT DISTINCT run, round, generation_id, model FROM generations) g
+    ON g.run = p.run AND g.round = p.round AND g.generation_id = c.generation_id
+LEFT JOIN compared k ON k.run = p.run AND k.round = p.round AND k.pair_id = p.pair_id
+LEFT JOIN asked a ON a.run = p.run AND a.round = p.round;

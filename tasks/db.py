@@ -1,5 +1,7 @@
-"""DuckDB over a run's Parquet: every table, also an empty one, and the views of `schemas/views.sql`."""
+"""DuckDB over the Parquet of one run or of several: every table, also an empty one, and the views of
+`schemas/views.sql`."""
 
+from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
 
@@ -7,47 +9,87 @@ import duckdb
 
 import schemas
 from schemas.tables import TABLES
-from tasks.runs import manifests
 from tasks.store import Store
 
 _VIEWS = Path(schemas.__file__).parent / "views.sql"
 _TYPES = {"string": "VARCHAR", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN"}
+MANIFEST = {
+    "version": "VARCHAR", "finished": "BOOLEAN", "written": "TIMESTAMP WITH TIME ZONE", "corpus": "VARCHAR",
+    "config": "JSON", "models": "JSON", "fingerprints": "JSON",
+}  # fmt: skip
 
 
-def connect(store: Store) -> duckdb.DuckDBPyConnection:
-    """A connection in memory, whose views read the run's files at every query; it writes nothing."""
+def connect(*stores: Store) -> duckdb.DuckDBPyConnection:
+    """A connection in memory, whose views read the runs' files at every query; it writes nothing.
+
+    With several runs (of one root) every table has the rows of all of them; `run` tells them apart. It is the name of
+    the run's folder, so that ids joined on (run, round, id) never meet those of another run.
+    """
     con = duckdb.connect(":memory:")
     con.execute("SET autoinstall_known_extensions=false; SET autoload_known_extensions=false")
-    if not store.local:
-        con.register_filesystem(store.fs)
+    con.execute("SET enable_progress_bar=false; SET TimeZone='UTC'")
+    if not stores[0].local:
+        con.register_filesystem(stores[0].fs)
     for name, table in TABLES.items():
-        con.execute(f'CREATE VIEW "{name}" AS {_scan(store, name) if store.files(name) else _empty(table.schema)}')
-    _prices(con, store)
+        columns = {field.name: _sql_type(field.type) for field in table.schema}
+        con.execute(f'CREATE VIEW "{name}" AS {_with_all_columns(columns, _scan(stores, name))}')
+    con.execute(f"CREATE VIEW manifests AS {_with_all_columns({'run': 'VARCHAR'} | MANIFEST, _manifests(stores))}")
+    con.execute(f"CREATE VIEW footers AS {_footers(stores)}")
     for statement in _VIEWS.read_text().split(";\n"):
         if statement.strip():
             con.execute(statement)
     return con
 
 
-def _prices(con: duckdb.DuckDBPyConnection, store: Store) -> None:
-    """Table `prices`: what each round's configuration says that the tokens of a model cost, null where it does not."""
-    columns = ("usd_per_million_prompt_tokens", "usd_per_million_completion_tokens")
-    con.execute(f"CREATE TABLE prices (run VARCHAR, round INTEGER, model VARCHAR, {' DOUBLE, '.join(columns)} DOUBLE)")
-    for manifest in manifests(store):
-        models = manifest["config"]["models"]
-        by_identity = {identity: models[name] for name, identity in manifest["models"].items() if name in models}
-        for identity, model in by_identity.items():
-            row = [store.run, manifest["round"], identity, *(model.get(column) for column in columns)]
-            con.execute("INSERT INTO prices VALUES (?, ?, ?, ?, ?)", row)
+def _with_all_columns(columns: dict[str, str], scan: str | None) -> str:
+    """The scan with every column of today: files of an older version give null for those that they do not have."""
+    nulls = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items())
+    empty = f"SELECT {nulls}, NULL::INTEGER AS round WHERE false"
+    return f"{empty} UNION ALL BY NAME {scan}" if scan else empty
 
 
-def _scan(store: Store, table: str) -> str:
-    base = escape(store.base) if store.local else f"{_protocol(store)}://{escape(store.base)}"
-    pattern = f"{base}/{table}/round=*/*.parquet".replace("'", "''")
+def _scan(stores: Sequence[Store], table: str) -> str | None:
+    patterns = _patterns(stores, f"{table}/round=*/*.parquet")
+    if not patterns:
+        return None
     # not by hive_partitioning: a root such as `sweep/run=5` would put its own column over ours
-    round_ = "regexp_extract(filename, 'round=([0-9]+)/[^/]*$', 1)::INTEGER AS round"
     options = "hive_partitioning=false, union_by_name=true, filename=true"
-    return f"SELECT * EXCLUDE (filename), {round_} FROM read_parquet('{pattern}', {options})"
+    return f"SELECT * EXCLUDE (filename, run), {_whose('filename')} FROM read_parquet({patterns}, {options})"
+
+
+def _manifests(stores: Sequence[Store]) -> str | None:
+    patterns = _patterns(stores, "manifests/round=*/round.json")
+    if not patterns:
+        return None
+    columns = ", ".join(f"{name}: '{kind}'" for name, kind in MANIFEST.items())
+    options = f"hive_partitioning=false, filename=true, maximum_object_size=100000000, columns={{{columns}}}"
+    return f"SELECT * EXCLUDE (filename), {_whose('filename')} FROM read_json({patterns}, {options})"
+
+
+def _footers(stores: Sequence[Store]) -> str:
+    """Provenance of every file: `content` is the JSON of its footer."""
+    one = "SELECT file_name, decode(value)::JSON AS content, {0} FROM parquet_kv_metadata({1}) WHERE key = 'pop'"
+    tables = [_patterns(stores, f"{name}/round=*/*.parquet") for name in TABLES]
+    scans = [one.format(_whose("file_name"), patterns) for patterns in tables if patterns]
+    empty = "SELECT NULL::VARCHAR AS file_name, NULL::JSON AS content, NULL::VARCHAR AS run, NULL::INTEGER AS round"
+    return " UNION ALL BY NAME ".join([f"{empty} WHERE false", *scans])
+
+
+def _whose(filename: str) -> str:
+    """Run and round of a file, by its path."""
+    path = f"regexp_extract({filename}, '([^/]+)/[^/]+/round=([0-9]+)/[^/]*$', {{0}})"
+    return f"{path.format(1)} AS run, {path.format(2)}::INTEGER AS round"
+
+
+def _patterns(stores: Sequence[Store], below: str) -> str | None:
+    """An SQL list with a pattern for each run that has such files; None where none has."""
+    found = [_pattern(store, below) for store in stores if store.glob(below)]
+    return f"[{', '.join(found)}]" if found else None
+
+
+def _pattern(store: Store, below: str) -> str:
+    base = escape(store.base) if store.local else f"{_protocol(store)}://{escape(store.base)}"
+    return "'" + f"{base}/{below}".replace("'", "''") + "'"
 
 
 def _protocol(store: Store) -> str:
@@ -64,8 +106,3 @@ def _sql_type(arrow_type: object) -> str:
         return f"{_sql_type(inner)}[]"
     fields = [f'"{f.name}" {_sql_type(f.type)}' for f in arrow_type]  # type: ignore[attr-defined]
     return f"STRUCT({', '.join(fields)})"
-
-
-def _empty(schema: object) -> str:
-    columns = [f'NULL::{_sql_type(f.type)} AS "{f.name}"' for f in schema]  # type: ignore[attr-defined]
-    return f"SELECT {', '.join(columns)}, NULL::INTEGER AS round WHERE false"

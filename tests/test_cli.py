@@ -97,6 +97,19 @@ def test_sql_in_every_format(cli: Cli, fake_root: Path) -> None:
     assert [row["stage"] for row in parsed] == ["documents", "problems", "answers", "rubrics", "rated answers", "pairs"]
 
 
+def test_sql_spans_all_runs(cli: Cli, fake_root: Path) -> None:
+    code, out, _ = cli("sql", "SELECT DISTINCT run FROM pairs", "--all", "--root", str(fake_root), "--format", "csv")
+    assert code == 0 and out.split() == ["run", "fake"]
+    code, _, err = cli("sql", "SELECT 1", "--all", "--run", "fake", "--root", str(fake_root))
+    assert code == 2 and "give one of them" in err
+
+
+def test_what_a_text_says_to_the_terminal_is_shown_and_not_done(cli: Cli, fake_root: Path) -> None:
+    query = "SELECT '[red]a[/red] :smile:' || chr(27) || '[2J' || chr(8238) AS text"
+    code, out, _ = cli("sql", query, "--run", "fake", "--root", str(fake_root))
+    assert code == 0 and "[red]a[/red] :smile:␛[2J\\u202e" in out and "\x1b" not in out
+
+
 def test_columns_of_the_same_name_keep_their_values_in_every_format(cli: Cli, fake_root: Path) -> None:
     query = ("sql", "SELECT 1 AS a, 2 AS a, 3 AS b", "--run", "fake", "--root", str(fake_root))
     assert cli(*query, "--format", "csv")[1].split() == ["a,a_1,b", "1,2,3"]
