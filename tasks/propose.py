@@ -126,7 +126,9 @@ async def _stepwise(asker: Asker, problem_id: str, document: Row, checks: Checks
         )
 
     prompt, words = await asker.fitting(render, document["words"])
-    read = partial(_question, title=document["title"], checks=checks)
+    # a prompt file that ends so wants a question; a writing task has none
+    question = asker.plan.prompts.text("problem_step").endswith("Question:")
+    read = partial(_question, title=document["title"], checks=checks, question=question)
     asked = await asker.text(problem_id, "problem", prompt, read, stop=("\n",), max_tokens=80)
     if asked.value is None:
         return Asked(None, asked.generation, asked.status, asked.reason), words
@@ -148,7 +150,7 @@ def topic(document: Row) -> str:
     return data(document["title"]) if document["title"] else "its main subject"
 
 
-def _question(text: str, title: str | None, checks: Checks) -> str:
+def _question(text: str, title: str | None, checks: Checks, question: bool = False) -> str:
     """The first line, without quotes and labels before it; it must name what it asks about."""
     line = text.strip().splitlines()[0]
     label, sep, rest = line.partition(":")
@@ -157,6 +159,8 @@ def _question(text: str, title: str | None, checks: Checks) -> str:
     if len(line.split()) < 4:
         raise Malformed(f"not a problem: {line[:60]!r}")
     checks.problem(line)
+    if question and not line.endswith("?"):
+        raise Malformed(f"not a question: {line[:60]!r}")
     if title and line.endswith("?") and not shares_a_word(line, title):
         raise Malformed(f"the question does not name its subject, {title}")
     return line

@@ -146,7 +146,7 @@ async def _stepwise(asker: Asker, rubric_id: str, document: Row, problem: Row, _
     values = {"problem": data(problem["problem"]), "topic": topic(document), "max_criteria": str(most)}
 
     def render(words: int) -> str:
-        material = f"Text:\n{data(first_words(document['text'], words))}\n\n"
+        material = f'Text:\n"""\n{data(first_words(document["text"], words))}\n"""\n\n'
         seen = values | {"material": material if config.rubric.show_document else ""}
         return asker.plan.prompts.render("facts_step", seen)
 

@@ -8,7 +8,7 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _POINTING = re.compile(
     r"\b(?:(?:the|this|that|above|given|following|provided)\s+(?:\w+\s+)?"
     r"(?:passage|text|document|article|excerpt|paragraph|author)|according to the (?:text|passage|document|article)"
-    r"|as (?:mentioned|described|stated) (?:above|in the)|the question)\b",
+    r"|as (?:mentioned|described|stated) (?:above|in the)|(?:the|this|your) question)\b",
     re.IGNORECASE,
 )
 # "I'm sorry to hear that you …" is how a good answer to a patient begins
