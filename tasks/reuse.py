@@ -81,7 +81,7 @@ def refuse_differences(plan: Plan, root: str) -> None:
                 f"reuse: {source.name} has no {TABLE_OF[stage]} yet; finish it first: pop round --run {source.run}"
             )
         theirs, ours = _flat(footer["settings"]), _flat(plan.settings[stage])
-        for name in sorted(theirs.keys() | ours.keys()):
+        for name in sorted(theirs.keys() | ours.keys(), key=lambda name: (name.startswith("prompts."), name)):
             if name.split(".")[0] not in _MAKER and theirs.get(name) != ours.get(name):
                 raise UserError(
                     f"reuse: the {TABLE_OF[stage]} of {source.name} were made with {name}={theirs.get(name)!r}, and "

@@ -17,6 +17,7 @@ from tasks.engine.fake_words import MARK, Draw, Writer
 TAIL_CHARS = 1500  # an output format stands at the end of a prompt
 _PAIR = re.compile(r"<([A-Za-z_][\w-]*)>(.*?)</\1>", re.DOTALL)
 _LINES = re.compile(r"\b(?:its own|a separate|one|each|per) line\b")
+_ASKED = re.compile(r"Name (.{1,300}) in the question\.\s*Question:\s*$")  # one line, about the subject, is wanted
 _NUMBERS = {"rating": ("0", "1", "2"), "weight": ("1", "2", "3")}  # tags that hold a number whatever the format shows
 
 
@@ -49,6 +50,8 @@ def compose(ask: Ask, index: int = 0, hostile: bool = False) -> str:
         return json.dumps(instance(ask.schema, writer), ensure_ascii=hostile, separators=(",", ":"))
     if tagged := _tagged(ask.tail, writer):
         return tagged
+    if (subject := _ASKED.search(ask.tail)) and not hostile:
+        return f"{writer.text(6 + writer.draw.below(9)).rstrip('.')} {subject.group(1)}?"
     return writer.text(20 + writer.draw.below(101), "\n" if _LINES.search(ask.tail) else " ")
 
 
