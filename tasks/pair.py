@@ -80,7 +80,7 @@ def _by_problem(
 
 def _row(plan: Plan, problem_id: str, outcome: Outcome) -> Row:
     two = outcome.two
-    if two and plan.config.pairing.control == "shuffled" and seed_of("/".join(_ids(two))) % 2:
+    if two and plan.config.pairing.control == "shuffled" and seed_of("/".join([problem_id, *_ids(two)])) % 2:
         two = (two[1], two[0])
     best, worst = two or (None, None)
     names = _ids(two) if two else [outcome.status]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,7 +69,7 @@ def _put(under: Row, over: Row) -> None:
         if isinstance(value, dict) and isinstance(under.get(key), dict):
             _put(under[key], value)
         else:
-            under[key] = value
+            under[key] = deepcopy(value)  # the layers are shared
 
 
 def plan_of(settings: Config, round_: int = 0, run: str = "test") -> Plan:

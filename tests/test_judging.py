@@ -45,7 +45,7 @@ class Judge:
         text = self.reply(request)
         finish = "length" if text == "CUT" else "stop"
         return Generation(
-            request.generation_id(self.model), request.subject_id, "judge", self.model, "", [], "", text, finish, 1, 1, 0.1, 0
+            request.generation_id(self.model), request.subject_id, "judge", self.model, "", [], "", text, finish, 1, 1, 0.1, 0  # noqa: E501
         )  # fmt: skip
 
     async def chat(self, request: Request) -> Generation:
@@ -275,11 +275,11 @@ def test_the_example_of_anchor() -> None:
 
 def opinionated(request: Any) -> str:
     """A judge whose opinion depends on what it is shown alone, in the form it is asked for."""
-    lot = random.Random(json.dumps(list(map(str, vars(request).values()))[3:])).random  # noqa: S311
+    lot = random.Random(json.dumps(list(map(str, vars(request).values()))[3:])).random
     if isinstance(request, Likelihood):
         return json.dumps(
             [{"tokens": 4, "logprob": -9 * random.Random(t + request.context).random()} for t in request.targets]
-        )  # noqa: S311, E501
+        )
     if isinstance(request, Choice):
         return json.dumps(
             {"choice": "1", "logprobs": [("0", math.log(0.1 + lot() / 9)), ("2", math.log(0.1 + lot() / 9))]}
@@ -291,7 +291,7 @@ def opinionated(request: Any) -> str:
             {"thoughts": ""} | (marks if form == "TwoMarks" else {"better": "first" if lot() < 0.5 else "tie"})
         )
     prompt = request.messages[0]["content"]
-    ratings = {c["name"]: random.Random(c["name"] + prompt[prompt.rindex("<answer>") :]).randrange(3) for c in CRITERIA}  # noqa: S311
+    ratings = {c["name"]: random.Random(c["name"] + prompt[prompt.rindex("<answer>") :]).randrange(3) for c in CRITERIA}
     return json.dumps({"marks": [{"name": name, "thoughts": "", "rating": r} for name, r in ratings.items()]})
 
 
@@ -302,7 +302,7 @@ def test_the_order_of_the_answers_changes_no_score_and_scores_lie_within_0_and_2
     assert all(value is not None and 0 <= value <= 2 for value in before.values())
     for seed in range(4):
         shuffled = list(answers)
-        random.Random(seed).shuffle(shuffled)  # noqa: S311
+        random.Random(seed).shuffle(shuffled)
         assert scores(judge(mode, opinionated, shuffled)) == before
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.config import PairingConfig
-from tasks.pair import Rated, choose, pair, preferences
+from tasks.pair import Rated, choose, cutoff_of, pair, preferences, trained_on
 from tests.samples import Row, an_answer, config, plan_of, problem
 
 few = settings(max_examples=100, deadline=None)
@@ -133,3 +133,83 @@ def test_only_ok_pairs_are_trained_on_and_with_the_texts_that_were_judged() -> N
     assert row["chosen"] == [{"role": "assistant", "content": "Good."}]
     assert row["rejected"] == [{"role": "assistant", "content": "Bad."}]
     assert row["pair_id"] == pairs[0]["pair_id"]
+
+
+# Strategies and controls
+
+
+FIVE = rated((2.0, 10), (1.5, 20), (1.0, 30), (1.0, 400), (0.0, 40))
+
+
+def test_the_next_best_pair_is_tried_before_a_problem_is_given_up() -> None:
+    (outcome,) = choose(rated((2.0, 300), (1.5, 50), (0.0, 40)), PairingConfig())
+    assert outcome.two and [answer.answer_id for answer in outcome.two] == ["a1", "a2"]
+    assert (outcome.status, outcome.reason) == ("ok", "wider pairs left out: 1 length_gap")
+
+
+def test_all_above_margin_keeps_every_pair_and_counts_what_it_leaves_out() -> None:
+    found = choose(FIVE, PairingConfig(strategy="all_above_margin", min_margin=1.0))
+    kept = [[a.answer_id for a in outcome.two] for outcome in found if outcome.two]
+    # 2-0, 1.5-0, 2-1 and 1-0 are a point or more apart; a3 is too long for any other
+    assert kept == [["a0", "a4"], ["a1", "a4"], ["a2", "a4"], ["a0", "a2"]]
+    assert {outcome.status: outcome.reason for outcome in found if not outcome.two} == {
+        "length_gap": "2 pairs too different in length", "low_margin": "4 pairs closer than 1.0",
+    }  # fmt: skip
+    bounded = choose(FIVE, PairingConfig(strategy="all_above_margin", min_margin=1.0, max_pairs_per_problem=2))
+    assert [o.status for o in bounded] == ["ok", "ok", "length_gap", "low_margin", "surplus"]
+
+
+def test_top_fraction_keeps_the_share_of_problems_with_the_widest_margins() -> None:
+    assert cutoff_of([0.1, 0.5, 0.3, 0.9, 0.2], 0.4) == 0.5
+    assert cutoff_of([0.1, 0.5, 0.3], 0.4) == 0.3  # rounded up: two of three
+    assert cutoff_of([], 0.4) is None
+    config_ = PairingConfig(strategy="top_fraction")
+    (below,), (at,) = choose(FIVE, config_, cutoff=2.1), choose(FIVE, config_, cutoff=2.0)
+    assert (below.status, at.status) == ("low_margin", "ok")
+    assert "top 40%" in (below.reason or "")
+
+
+def test_a_length_gap_can_be_bounded_in_characters() -> None:
+    two = [Rated("a", "心" * 90, 1, 2.0), Rated("b", "心", 1, 0.0)]
+    assert status_of(two) == "ok"
+    assert status_of(two, max_length_gap_characters=50) == "length_gap"
+
+
+@few
+@given(RATED, CONFIGS, st.integers(0, 99))
+def test_a_random_pair_is_one_that_could_be_and_the_better_one_is_chosen(
+    answers: list[Rated], settings_: PairingConfig, lot: int
+) -> None:
+    by_lot = settings_.model_copy(update={"control": "random"})
+    (outcome,) = choose(answers, by_lot, lot)
+    if outcome.status == "ok":
+        assert outcome.two
+        assert outcome.two[0].score > outcome.two[1].score
+        assert abs(outcome.two[0].words - outcome.two[1].words) <= settings_.max_length_gap_words
+    assert choose(answers[::-1], by_lot, lot) == [outcome]
+
+
+def test_the_controls_differ_from_the_real_thing() -> None:
+    answers = [an_answer(name, rollout=n) for n, name in enumerate("abcdef")]
+    ratings = [{"answer_id": name, "score": n / 3, "status": "ok"} for n, name in enumerate("abcdef")]
+
+    def chosen(control: str) -> list[tuple[str, str]]:
+        plan = plan_of(config(pairing={"control": control}))
+        found = []
+        for n in range(20):
+            mine = [row | {"problem_id": f"p{n}"} for row in answers]
+            rubric = [{"problem_id": f"p{n}", "status": "ok"}]
+            found += pair(plan, [problem(n)], mine, rubric, ratings)
+        assert all(row["margin"] == row["chosen_score"] - row["rejected_score"] for row in found)
+        return [(row["chosen_answer_id"], row["rejected_answer_id"]) for row in found]
+
+    assert set(chosen("none")) == {("f", "a")}
+    assert set(chosen("shuffled")) == {("f", "a"), ("a", "f")}
+    assert len(set(chosen("random"))) > 5
+
+
+def test_a_thinking_model_is_trained_on_what_was_judged_or_with_its_thoughts_before_it() -> None:
+    answer = {"text": "<think>hm</think>Good. And cut off here", "final": "Good."}
+    assert trained_on(answer, "final") == "Good."
+    assert trained_on(answer, "text") == "<think>hm</think>\n\nGood."
+    assert trained_on({"text": "Good. And", "final": "Good."}, "text") == "Good."

@@ -34,7 +34,7 @@ def test_what_is_reused_brings_what_it_was_made_from() -> None:
 
 
 def test_two_sources_for_one_stage_are_refused() -> None:
-    with pytest.raises(UserError, match="reuse.answers=b/1 needs the problems of b/1 too"):
+    with pytest.raises(UserError, match=r"reuse\.answers=b/1 needs the problems of b/1 too"):
         reused_stages(config(reuse={"problems": "a/0", "answers": "b/1"}))
     with pytest.raises(UserError, match=r"not run/round, such as demo/0"):
         config(reuse={"problems": "demo"})
@@ -47,7 +47,7 @@ def test_a_changed_rating_takes_over_all_else_with_its_ids(fake_root: Path) -> N
         ("problems", "problem_id"),
         ("answers", "answer_id"),
         ("rubrics", "rubric_id"),
-    ):  # noqa: E501
+    ):
         query = f"SELECT {key}, status FROM {table} ORDER BY ALL"
         assert rows(fake_root, "words", query) == rows(fake_root, "fake", query), table
     assert rows(fake_root, "words", "SELECT DISTINCT reused_from FROM answers") == [("fake/0",)]
