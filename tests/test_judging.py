@@ -110,7 +110,7 @@ def test_the_example_of_pointwise() -> None:
     ):
         (verdict,) = judge("pointwise", lambda _, bad=bad: bad, answers_of("a")).verdicts  # type: ignore[misc]
         assert verdict.status != "ok"
-        assert verdict.score is verdict.spread is verdict.marks is None
+        assert (verdict.score, verdict.spread, verdict.marks) == (None, None, None)
 
 
 def test_several_judgements_are_averaged_over_the_valid_ones_and_their_spread_is_kept() -> None:

@@ -9,7 +9,8 @@
 | `anchor` | gives an answer and one of median length 0 to 10, in both orders | relative to the anchor, which has 1 |
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from tasks.asking import Asker
 from tasks.judging.anchor import anchor
@@ -19,7 +20,7 @@ from tasks.judging.logprob import logprob
 from tasks.judging.pairwise import pairwise
 from tasks.judging.pointwise import pointwise
 
-Judge = Callable[[Asker, Case], Awaitable[Judgement]]
+Judge = Callable[[Asker, Case], Coroutine[Any, Any, Judgement]]
 
 MODES: dict[str, Judge] = {
     "pointwise": pointwise, "logprob": logprob, "likelihood": likelihood, "pairwise": pairwise, "anchor": anchor,

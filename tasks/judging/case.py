@@ -3,7 +3,7 @@
 import asyncio
 import math
 import statistics
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +91,7 @@ def criterion_text(criterion: Row) -> str:
 
 def one_by_one(
     rate: Callable[[Asker, str, Case, Row], Awaitable[Asked[Marks]]],
-) -> Callable[[Asker, Case], Awaitable[Judgement]]:
+) -> Callable[[Asker, Case], Coroutine[Any, Any, Judgement]]:
     """A judge of whole cases out of `rate(asker, rating_id, case, answer)`, which marks a single answer."""
 
     async def judge(asker: Asker, case: Case) -> Judgement:
