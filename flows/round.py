@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from schemas.config import Config
 from schemas.errors import CheckFailed, PopError, UserError
 from tasks.answer import answer_task
 from tasks.engine.client import Client
-from tasks.engine.server import fake_command, free_port, serve, this_machine, vllm_command, vllm_environment
+from tasks.engine.server import Served, fake_command, free_port, serve, this_machine, vllm_command, vllm_environment
 from tasks.lock import run_lock
 from tasks.models import Resolved, resolve
 from tasks.pair import pair_task
@@ -189,14 +189,16 @@ class Engines(Mapping[str, Client]):
         async with AsyncExitStack() as stack:
             gate = asyncio.Semaphore(config.engine.max_in_flight)
             for name in names:
-                urls = config.models[name].base_urls or (await stack.enter_async_context(self._serve(name)),)
-                client = Client(self._models[name].identity, config.models[name], config.engine, urls, gate)
+                model = config.models[name]
+                server = None if model.base_urls else await stack.enter_async_context(self._serve(name))
+                urls = (server.url,) if server else model.base_urls
+                client = Client(self._models[name].identity, model, config.engine, urls, gate, server)
                 stack.push_async_callback(client.close)
                 self._clients[name] = client
                 await _check_room(client, config, name)
             yield
 
-    def _serve(self, name: str) -> Any:
+    def _serve(self, name: str) -> AbstractAsyncContextManager[Served]:
         config, model = self._config.engine, self._models[name]
         port = free_port(config.port)
         log = self._store.workdir / "logs" / f"engine-{name}.log"
