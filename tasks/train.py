@@ -60,7 +60,10 @@ def _worth_a_retry(_task: object, _run: object, state: State[Any]) -> bool:
     return isinstance(getattr(state.data, "result", state.data), TrainerDied)
 
 
-@task(name="train", task_run_name="train with OpenRLHF", **TASK_OPTIONS | {"retry_condition_fn": _worth_a_retry})
+RETRIES = {"retry_condition_fn": _worth_a_retry, "retry_delay_seconds": [2, 5]}
+
+
+@task(name="train", task_run_name="train with OpenRLHF", **TASK_OPTIONS | RETRIES)
 async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, python: Path, device: Device) -> Any:
     """preferences → training_steps, models. The model is registered only when it has passed its checks."""
     plan, store = round_.plan, round_.store

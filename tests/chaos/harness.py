@@ -35,7 +35,7 @@ from tests.chaos import standin
 # What a clock or a folder's name decides, and no more than that.
 VOLATILE = {"generations": ("seconds", "endpoint"), "training_steps": ("seconds",), "models": ("path",)}
 SERVER = "--latency-sec 0.12 --fault http500=0.03 --fault http429=0.03 --fault disconnect=0.02 --retry-after-sec 0.1"
-PLAN = (("server", "server", "server", "controller", "controller"), ("trainer", "trainer", "controller"))
+PLAN = (("server",) * 4 + ("controller",) * 3, ("trainer", "trainer", "controller"))  # what is killed in a round
 GOES_ON = (0, 3)  # how a controller may end by itself: finished, or a part was killed more often than it tries again
 Say = Callable[[str], None]
 Tables = dict[str, list[tuple[Any, ...]]]

@@ -82,7 +82,7 @@ if script == "check":
 SETTINGS = """
 [corpus]
 source = "health_care"
-documents = 8
+documents = 6
 documents_per_shard = 2
 heldout_documents = 1
 max_words = 120

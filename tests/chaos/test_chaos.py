@@ -11,13 +11,10 @@ SEED = 4
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("dialect", "kills"), [("stepwise", 13), ("structured", 12)])
-def test_no_row_is_lost_doubled_or_changed_by_kills(
-    prefect_server: None, tmp_path: Path, dialect: str, kills: int
-) -> None:
-    setting = standin_setting(tmp_path, dialect, str(PREFECT_API_URL.value()))
+def test_no_row_is_lost_doubled_or_changed_by_25_kills(prefect_server: None, tmp_path: Path) -> None:
+    setting = standin_setting(tmp_path, "stepwise", str(PREFECT_API_URL.value()))
     print(f"seed {SEED}")
-    report = chaos(kills, SEED, setting, tmp_path, print)
+    report = chaos(25, SEED, setting, tmp_path, print)
     print(report)
-    assert report.kills.total() == kills
+    assert report.kills.total() == 25
     assert not report.wrong
