@@ -85,7 +85,8 @@ class Guarded:
         return code
 
     def _forget(self) -> None:
-        self._record.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that has become read-only; a later start clears it
+            self._record.unlink()
         _LIVE.discard(self)
 
     def stop(self, timeout_sec: float = 15.0) -> None:

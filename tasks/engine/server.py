@@ -20,6 +20,7 @@ from tasks.processes import Guarded, end_orphans
 Say = Callable[[str], None]
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 WATCH_EVERY_SEC = 0.2
+DYING_SEC = 15.0
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
@@ -132,6 +133,16 @@ class Served:
         await self._up.wait()
         if self._lost:
             raise DependencyError(str(self._lost))  # a new one for each who waits
+
+    async def was_gone(self, restarts: int) -> bool:
+        """See `Watched.was_gone`. A server that has just died still looks alive until its guardian has tidied up."""
+        over = time.monotonic() + DYING_SEC
+        async with httpx.AsyncClient(timeout=2) as http:
+            while self.restarts == restarts and self._lost is None:
+                if time.monotonic() > over or await _healthy(http, self._port):
+                    return False
+                await asyncio.sleep(WATCH_EVERY_SEC)
+        return True
 
     async def watch(self) -> None:
         """Start it again whenever it dies; returns when it will not come back, which `ready` then says."""

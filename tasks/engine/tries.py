@@ -49,6 +49,9 @@ class Watched(Protocol):
     async def ready(self) -> None:
         """Wait until it is there; raises DependencyError when it will not come back."""
 
+    async def was_gone(self, restarts: int) -> bool:
+        """Whether a fault met since it had been started again that often came from its death."""
+
 
 class Breaker:
     """Counts which of the last requests failed, over all stages of a model.
@@ -107,7 +110,7 @@ class Tries:
             try:
                 return await send()
             except Fault as fault:
-                if self._server and self._server.restarts != restarts:
+                if self._server and fault.kind != "busy" and await self._server.was_gone(restarts):
                     continue
                 slow += fault.kind == "slow"
                 failed += fault.kind != "busy"

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,7 +166,8 @@ class Round:
             elif part == "server" and self.training():
                 return False
             time.sleep(0.02)
-        raise TimeoutError(f"no {part} appeared in {self.setting.patience_sec:.0f} s; see {self.log}")
+        said = self.log.read_text()[-3000:]
+        raise TimeoutError(f"no {part} appeared in {self.setting.patience_sec:.0f} s; {self.log} ends:\n{said}")
 
     def training(self) -> bool:
         """Whether the round has come to its last stage."""
@@ -279,11 +281,13 @@ def main() -> int:
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True)
 
-    with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=180):
+    folder = tempfile.mkdtemp(prefix="pop-chaos-")
+    with prefect_test_harness(server_startup_timeout=180):
         url = str(PREFECT_API_URL.value())
         setting = real_setting(url) if given.real else standin_setting(Path(folder), given.dialect, url)
         report = chaos(given.kills, given.seed, setting, Path(folder), say, compare=not given.real)
     say(str(report))
+    shutil.rmtree(folder)  # after an error it stays, to be looked at
     return 1 if report.wrong else 0
 
 
