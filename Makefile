@@ -4,16 +4,19 @@
 PYTHON ?= python3
 DEVICE ?= auto
 ARGS ?=
+KILLS ?= 200
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help env setup round test lint clean distclean
+.PHONY: help env setup round test chaos automation lint clean distclean
 
 help:
 	@echo "make round      one self-play round of the demo preset; makes both environments first"
 	@echo "make test       all tests, the real server, model and trainer included"
+	@echo "make chaos      KILLS=200 kills of controller, server and trainer at random moments, nothing lost (ARGS=--seed=7)"
+	@echo "make automation marks runs whose process died as crashed, at the Prefect server of PREFECT_API_URL"
 	@echo "make lint       ruff, mypy and the check that imports stay light"
 	@echo "make env        the controller's environment only ($(VENV))"
 	@echo "make setup      and the runtime environment, for vLLM and OpenRLHF (DEVICE=auto, cpu or cuda)"
@@ -40,6 +43,12 @@ round: setup
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos.harness --kills $(KILLS) $(ARGS)
+
+automation: $(STAMP)
+	@$(BIN)/python -m flows.automation
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -13,8 +13,7 @@ import typer
 from rich.console import Console
 
 from flows import settings
-from schemas.errors import PopError, UserError
-from tasks.store import AGAIN
+from schemas.errors import PopError, UserError, unwritable
 
 app = typer.Typer(
     name="pop", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -160,9 +159,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
             raise
-        _end(f"the disk is full ({error.filename or 'while writing'}): {AGAIN}", UserError.exit_code)
+        refused = unwritable(error.filename or "a file", error)
+        _end(refused, refused.exit_code)
 
 
 def _end(message: object, code: int) -> None:

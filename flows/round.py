@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from schemas.errors import CheckFailed, PopError, UserError
 from schemas.ids import content_id
 from tasks.answer import answer_task
 from tasks.engine.client import Client
-from tasks.engine.server import fake_command, free_port, serve, this_machine, vllm_command, vllm_environment
+from tasks.engine.server import Served, fake_command, free_port, serve, this_machine, vllm_command, vllm_environment
 from tasks.judging.case import COMPARING
 from tasks.lock import run_lock
 from tasks.models import Resolved, resolve, with_frozen
@@ -216,19 +216,21 @@ class Engines(Mapping[str, Client]):
         own = {self._models[name].identity: name for name in sorted(names) if not config.models[name].base_urls}
         async with AsyncExitStack() as stack:
             gate = asyncio.Semaphore(config.engine.max_in_flight)
-            served = {
+            servers = {
                 identity: await stack.enter_async_context(self._serve(name, share=1 / len(own)))
                 for identity, name in own.items()
             }
             for name in sorted(names):
-                urls = config.models[name].base_urls or (served[self._models[name].identity],)
-                client = Client(self._models[name].identity, config.models[name], config.engine, urls, gate)
+                model, identity = config.models[name], self._models[name].identity
+                server = None if model.base_urls else servers[identity]
+                urls = (server.url,) if server else model.base_urls
+                client = Client(identity, model, config.engine, urls, gate, server)
                 stack.push_async_callback(client.close)
                 self._clients[name] = client
                 await _check_room(client, config, name)
             yield
 
-    def _serve(self, name: str, share: float) -> Any:
+    def _serve(self, name: str, share: float) -> AbstractAsyncContextManager[Served]:
         """Serve a model with a share of what the GPU's memory has to give."""
         config, model = self._config.engine, self._models[name]
         config = config.model_copy(update={"gpu_memory_utilization": config.gpu_memory_utilization * share})

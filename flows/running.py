@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
@@ -20,7 +21,7 @@ import psutil
 from flows.display import stop_displays
 from tasks.processes import stop_all
 
-LEAVE_SEC = 4.0  # for Prefect to note the end, when it still can
+LEAVE_SEC = 9.0  # in all: for the write in hand, for what was started to end, for Prefect to note the end
 
 
 class Terminated(BaseException):
@@ -70,6 +71,7 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], say: Callable[[str], 
     except (KeyboardInterrupt, Terminated) as stop:
         _stop(flow, say)
         leave(143 if isinstance(stop, Terminated) else 130)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if flow.error:
         raise flow.error
     return flow.result
@@ -77,11 +79,12 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], say: Callable[[str], 
 
 def _stop(flow: _Flow, say: Callable[[str], None]) -> None:
     try:
+        deadline = time.monotonic() + LEAVE_SEC
         stop_displays()
         say("stopping; what is finished is kept, and the same command goes on from here")
         flow.cancel()
         stop_all()
-        flow.join(LEAVE_SEC)
+        flow.join(max(0.5, deadline - time.monotonic()))
     except (KeyboardInterrupt, Terminated):
         say("stopped at once")
 

@@ -259,7 +259,11 @@ class EngineConfig(Section):
     max_in_flight: Positive = Field(256, description="requests at once, over all shards")
     timeout_sec: float = Field(1800.0, gt=0.0, description="time for one request")
     start_timeout_sec: float = Field(900.0, gt=0.0, description="time for the server to get ready")
-    max_retries: int = Field(5, ge=0, description="tries again after 429, 5xx and broken connections, with back-off")
+    max_retries: int = Field(5, ge=0, description="tries again after 5xx and broken connections, with back-off")
+    max_failed_share: Share = Field(
+        0.1, description="of the last 200 requests: more that are refused, fail or time out stop the stage"
+    )
+    max_restarts: int = Field(3, ge=0, description="times that a server of ours which died is started again, a round")
     port: int = Field(0, ge=0, le=65535, description="0: a free one")
     gpu_memory_utilization: Share = 0.9
     tensor_parallel_size: Positive = 1

@@ -1,5 +1,11 @@
 """The errors that a person meets: one line that names the mend, and an exit code (DESIGN section 5)."""
 
+import errno
+from pathlib import Path
+
+RETRY = "run the same command again"
+AGAIN = f"free space, {RETRY}, and it goes on where it stopped"
+
 
 class PopError(Exception):
     """An expected failure. Its text is shown as it is, without a traceback."""
@@ -23,3 +29,10 @@ class DependencyError(PopError):
     """Something this machine should provide is missing or down: an environment, a server, the disk."""
 
     exit_code = 3
+
+
+def unwritable(path: str | Path, error: OSError) -> PopError:
+    """The one line for a file that cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"the disk is full, {path} cannot be written: {AGAIN}")
+    return DependencyError(f"cannot write {path} ({error.strerror or error}): mend it, then {AGAIN.partition(', ')[2]}")

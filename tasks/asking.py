@@ -98,7 +98,7 @@ class Asker:
             text, failure, note = (generation.text, generation.failure, None) if output else _plain(generation)
             if failure is not None:
                 last = Asked(None, generation, failure[0], failure[1])
-                if failure[0] in ("too_long", "rejected"):
+                if failure[0] in ("too_long", "rejected", "failed"):
                     break
                 continue
             try:

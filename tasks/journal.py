@@ -6,8 +6,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO
 
+from schemas.errors import unwritable
 from tasks.engine.protocol import Generation
-from tasks.store import unwritable
 
 _FIELDS = {field.name for field in fields(Generation)}
 

@@ -14,7 +14,7 @@ from typing import Any
 from schemas.errors import UserError
 from schemas.load import did_you_mean
 from schemas.tables import TABLES
-from tasks.engine.protocol import Generation
+from tasks.engine.protocol import UNANSWERED, Generation
 from tasks.plan import READS, ROLE_OF, STAGES, TABLE_OF, Plan, followers
 from tasks.store import Damaged, Row, Store
 
@@ -22,7 +22,6 @@ Say = Callable[[str], None]
 FORCED = "superseded/forced"  # here nobody looks for calls to use again
 _ALSO = {"preferences": "pair", "training_steps": "train"}
 _STAGE_OF = {table: stage for stage, table in TABLE_OF.items()} | _ALSO
-_NO_ANSWER = ("too_long", "rejected", "failed")  # what another start may be told otherwise
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def known_calls(store: Store, round_: int, shard: str, stage: str) -> dict[str, 
             rows = store.read_file(path, names)
         except Damaged:
             continue
-        known |= {row["generation_id"]: Generation(**row) for row in rows if row["finish_reason"] not in _NO_ANSWER}
+        known |= {row["generation_id"]: Generation(**row) for row in rows if row["finish_reason"] not in UNANSWERED}
     return known
 
 

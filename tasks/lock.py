@@ -1,5 +1,6 @@
 """One writer a run: the lock is the operating system's, so a dead holder's is free at once."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from schemas.errors import DependencyError, UserError
+from schemas.errors import DependencyError, UserError, unwritable
 from tasks.store import Store
 
 
@@ -34,6 +35,8 @@ def run_lock(store: Store) -> Iterator[None]:
         raise UserError(f"the run {store.run} is in use by {who}; wait for it, or choose another --run") from None
     except OSError as error:
         lock.release()
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise unwritable(folder, error) from None
         raise DependencyError(f"cannot write in {folder}: {error.strerror}; choose another --root") from None
     try:
         yield

@@ -1,8 +1,10 @@
 """Starting and ending the heavy processes (engine, trainer) so that none is ever left behind."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from schemas.errors import DependencyError
+from schemas.errors import DependencyError, unwritable
 from tasks import guardian
 
 _LIVE: "set[Guarded]" = set()
@@ -26,8 +28,12 @@ def state_dir() -> Path:
 
 @dataclass(frozen=True)
 class Record:
-    """Who started which guarded process; kept on disk while it runs, so that a later start can end an orphan."""
+    """Who started which guarded process; kept on disk while it runs, so that a later start can end an orphan.
 
+    `boot` names the running system: the records may lie in a home that several machines share.
+    """
+
+    boot: str
     pid: int
     started: float
     owner_pid: int
@@ -41,20 +47,28 @@ class Guarded:
     def __init__(
         self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None
     ) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
         self.name, self.log = name, log
-        with log.open("ab") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-S", _GUARDIAN, *command],
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **env},
-                cwd=cwd,
-                start_new_session=True,
-            )
-        self._record = _write_record(self._process.pid, name)
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as out:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-S", _GUARDIAN, *command],
+                    stdin=subprocess.PIPE,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **env},
+                    cwd=cwd,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise unwritable(log, error) from None
+        self._record = _record_path(self._process.pid)
         _LIVE.add(self)
+        try:
+            _write_record(self._record, self._process.pid, name)
+        except OSError as error:
+            self.stop()
+            raise unwritable(self._record, error) from None
 
     @property
     def pid(self) -> int:
@@ -65,23 +79,30 @@ class Guarded:
         """The command's exit code, or None while it runs."""
         code = self._process.poll()
         if code is not None:
+            if code < 0:  # the guardian itself was killed, and what it guarded may live
+                _kill_group(self._process.pid)
             self._forget()
         return code
 
     def _forget(self) -> None:
-        self._record.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that has become read-only; a later start clears it
+            self._record.unlink()
         _LIVE.discard(self)
 
     def stop(self, timeout_sec: float = 15.0) -> None:
         """End the command and everything it started; returns when all of it is gone."""
-        if self._process.stdin and not self._process.stdin.closed:
-            self._process.stdin.close()
+        self.ask_to_end()
         try:
             self._process.wait(timeout_sec)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            _kill_group(self._process.pid)
             self._process.wait()
-        self._forget()
+        self.poll()
+
+    def ask_to_end(self) -> None:
+        """Tell its guardian to end it, and do not wait."""
+        if self._process.stdin and not self._process.stdin.closed:
+            self._process.stdin.close()
 
     def wait(self, timeout_sec: float | None = None, tick: Callable[[], None] | None = None) -> int:
         """Wait for the command's own end, calling `tick` about twice a second.
@@ -108,10 +129,13 @@ class Guarded:
         return tail(self.log, lines)
 
 
-def stop_all() -> None:
-    """End every process that this one has started and that still runs."""
-    for guarded in list(_LIVE):
-        guarded.stop()
+def stop_all(timeout_sec: float = 7.0) -> None:
+    """End every process that this one has started and that still runs, all at once, within that time."""
+    running, deadline = list(_LIVE), time.monotonic() + timeout_sec
+    for guarded in running:
+        guarded.ask_to_end()
+    for guarded in running:
+        guarded.stop(max(0.0, deadline - time.monotonic()))
 
 
 def tail(log: Path, lines: int = 15) -> str:
@@ -124,29 +148,65 @@ def tail(log: Path, lines: int = 15) -> str:
     return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
 
 
-def _write_record(pid: int, name: str) -> Path:
-    own = psutil.Process()
-    record = Record(pid, psutil.Process(pid).create_time(), own.pid, own.create_time(), name)
-    path = state_dir() / "processes" / f"{pid}.json"
+def _record_path(pid: int) -> Path:
+    return state_dir() / "processes" / f"{pid}-{_boot()[:8]}.json"
+
+
+def _write_record(path: Path, pid: int, name: str) -> None:
+    record = Record(_boot(), pid, started_at(pid) or 0.0, os.getpid(), started_at(os.getpid()) or 0.0, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(record)))
-    return path
 
 
-def _alive(pid: int, started: float) -> bool:
+def _boot() -> str:
+    """The name of this start of this machine."""
     try:
-        process = psutil.Process(pid)
-        return bool(abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE)
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def started_at(pid: int) -> float | None:
+    """When a process started, in seconds since the machine did; None where there is no such process.
+
+    Not the time of day: that jumps when somebody sets the clock, and a live process would be taken for another.
+    """
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19]
+        return int(ticks) / os.sysconf("SC_CLK_TCK")
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+    except OSError:  # it ended while we looked
+        return None
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+def alive(pid: int, started: float) -> bool:
+    """Whether that very process still runs."""
+    now = started_at(pid)
+    try:
+        return now is not None and abs(now - started) < 1.0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
 def _is_another(pid: int, started: float) -> bool:
     """Whether the pid was given to somebody else since (a dead guardian that nobody has waited for is still itself)."""
-    try:
-        return abs(psutil.Process(pid).create_time() - started) >= 1.0
-    except psutil.NoSuchProcess:
-        return False
+    now = started_at(pid)
+    return now is not None and abs(now - started) >= 1.0
+
+
+def _kill_group(pid: int) -> list[int]:
+    """SIGKILL to every process of the group; returns whom it met."""
+    members = _group(pid)
+    for member in members:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
+    return members
 
 
 def _group(pid: int) -> list[int]:
@@ -173,15 +233,9 @@ def end_orphans() -> list[str]:
         except (ValueError, TypeError, OSError):
             path.unlink(missing_ok=True)
             continue
-        if _alive(record.owner_pid, record.owner_started):
+        if record.boot != _boot() or alive(record.owner_pid, record.owner_started):
             continue
-        members = [] if _is_another(record.pid, record.started) else _group(record.pid)
-        for pid in members:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        if members:
+        if not _is_another(record.pid, record.started) and _kill_group(record.pid):
             ended.append(record.name)
         path.unlink(missing_ok=True)
     return ended

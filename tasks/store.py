@@ -4,7 +4,6 @@ The root is a local folder or any URL that fsspec knows. What cannot live in an 
 training folders) goes to `workdir`, which for a local root is the run's own folder.
 """
 
-import errno
 import hashlib
 import io
 import json
@@ -19,13 +18,11 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import DependencyError, PopError, UserError
+from schemas.errors import RETRY, DependencyError, UserError, unwritable
 from schemas.tables import TABLES
 from tasks.processes import state_dir
 
 Row = dict[str, Any]
-RETRY = "run the same command again"
-AGAIN = f"free space, {RETRY}, and it goes on where it stopped"
 
 
 class Damaged(DependencyError):
@@ -159,13 +156,6 @@ class Store:
         except (FileNotFoundError, ValueError):  # UnicodeDecodeError is a ValueError
             return None
         return found if isinstance(found, dict) else None
-
-
-def unwritable(path: str | Path, error: OSError) -> PopError:
-    """The one line for a file that cannot be written."""
-    if error.errno == errno.ENOSPC:
-        return UserError(f"the disk is full, {path} cannot be written: {AGAIN}")
-    return DependencyError(f"cannot write {path} ({error.strerror or error}): mend it, then {AGAIN.partition(', ')[2]}")
 
 
 def publish_local(path: Path, content: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import task
+from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from schemas.config import Config
@@ -21,7 +22,7 @@ from tasks.processes import stop_all
 from tasks.runtime.steps import Device
 from tasks.stage import TASK_OPTIONS, Round
 from tasks.store import publish_local
-from tasks.training.openrlhf import TrainedModel, TrainingJob, train
+from tasks.training.openrlhf import TrainedModel, TrainerDied, TrainingJob, train
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -54,7 +55,15 @@ async def blocking(work: Callable[[], T]) -> T:
         raise
 
 
-@task(name="train", task_run_name="train with OpenRLHF", **TASK_OPTIONS)
+def _worth_a_retry(_task: object, _run: object, state: State[Any]) -> bool:
+    """A trainer that was killed goes on from its last checkpoint; one that failed would only fail again."""
+    return isinstance(getattr(state.data, "result", state.data), TrainerDied)
+
+
+RETRIES = {"retry_condition_fn": _worth_a_retry, "retry_delay_seconds": [2, 5]}
+
+
+@task(name="train", task_run_name="train with OpenRLHF", **TASK_OPTIONS | RETRIES)
 async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, python: Path, device: Device) -> Any:
     """preferences → training_steps, models. The model is registered only when it has passed its checks."""
     plan, store = round_.plan, round_.store

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.errors import CheckFailed, DependencyError, UserError
+from schemas.errors import CheckFailed, DependencyError, PopError, UserError
 from tasks.processes import state_dir
 from tasks.runtime import runtime_dir
 from tasks.training import openrlhf
 from tasks.training.arguments import dpo_arguments, refuse_too_few
 from tasks.training.job import Prepared, TrainingJob, Workdir, claim, job_hash
-from tasks.training.openrlhf import train
+from tasks.training.openrlhf import TrainerDied, train
 
 SCRIPTS = Path(openrlhf.__file__).parent
 PREPARED = Prepared(kept=16, evaluation=0, too_long=[], longest_tokens=90, template_ok=True, end_of_turn="<|im_end|>")
@@ -176,7 +176,11 @@ if script == "prepare":
     write(pathlib.Path(args[2]) / "example.txt", "an example")
     write(pathlib.Path(args[2]) / "prepared.json", json.dumps(plan["prepared"]))
 if script == "launch":
-    rows = [json.dumps({"step": step, "loss": None}) for step in (1, 2)]
+    losses = plan.get("losses", [0.7, 0.6])
+    rows = [json.dumps({"step": step, "loss": loss}) for step, loss in enumerate(losses, 1)]
+    for step in plan.get("checkpoints", []):
+        write(option("--ckpt.path") / f"global_step{step}" / "state", "whole")
+        write(option("--ckpt.path") / "latest", f"global_step{step}")
     write(option("--pop-metrics"), "\\n".join(rows) + "\\n")
     write(option("--ckpt.output_dir") / "model.safetensors", "trained")
 if script == "finish":
@@ -229,10 +233,66 @@ def test_a_model_that_fails_its_check_is_not_published(stand_in: Callable[..., T
 def test_a_dead_trainer_is_a_dependency_that_failed_and_a_retry_goes_on(
     stand_in: Callable[..., TrainingJob], tmp_path: Path
 ) -> None:
-    with pytest.raises(DependencyError, match=r"exit 3.*\nCUDA out of memory"):
-        train(stand_in(launch={"says": "CUDA out of memory", "exit": 3}), print)
+    with pytest.raises(DependencyError, match=r"exit 3.*\nthe GPU fell off"):
+        train(stand_in(launch={"says": "the GPU fell off", "exit": 3}), print)
     train(stand_in(), print)
     assert (tmp_path / "ran").read_text() == "prepare launch launch finish check "
+
+
+@pytest.mark.parametrize(
+    ("says", "exit_code", "error", "message"),
+    [
+        ("x", 137, TrainerDied, "was killed, perhaps for want of memory"),
+        ("torch.OutOfMemoryError: CUDA out of memory", 1, TrainerDied, "lower training.micro_batch_size"),
+        ("DefaultCPUAllocator: not enough memory", 1, TrainerDied, "ran out of memory"),
+        ("OSError: [Errno 28] No space left on device", 1, UserError, "the disk is full"),
+        ("ValueError: bad", 1, DependencyError, "the trainer failed"),
+    ],
+)
+def test_a_dead_trainer_says_why_and_whether_another_try_is_worth_it(
+    stand_in: Callable[..., TrainingJob], says: str, exit_code: int, error: type[PopError], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)) as caught:
+        train(stand_in(launch={"says": says, "exit": exit_code}), print)
+    assert isinstance(caught.value, TrainerDied) == (error is TrainerDied)
+
+
+def checkpoints(paths: Workdir, *steps: int) -> None:
+    """Whole checkpoints, as DeepSpeed leaves them."""
+    for step in steps:
+        (paths.checkpoints / f"global_step{step}").mkdir(parents=True)
+        (paths.checkpoints / "latest").write_text(f"global_step{step}")
+
+
+def test_a_checkpoint_that_the_trainer_cannot_read_is_set_aside_and_the_next_try_begins_anew(
+    stand_in: Callable[..., TrainingJob],
+) -> None:
+    job = stand_in(launch={"says": "UnpicklingError", "exit": 1})
+    paths = claim(job)
+    checkpoints(paths, 2)
+    with pytest.raises(TrainerDied, match="could not go on from its checkpoint"):
+        train(job, print)
+    assert not paths.checkpoints.exists() and (paths.root / "checkpoints.bad/global_step2").exists()
+    assert train(stand_in(), print).parameters == 7
+
+
+@pytest.mark.parametrize(
+    ("losses", "latest"),
+    [([0.6, 0.5, 0.4, 0.3], "global_step4"), ([0.6, 0.5, None, None], "global_step2"), ([0.6, None, None, None], "")],
+)
+def test_a_broken_model_is_trained_on_from_the_last_checkpoint_that_was_good(
+    stand_in: Callable[..., TrainingJob], losses: list[float | None], latest: str
+) -> None:
+    job = stand_in(problems=["3 tensors hold NaN"], losses=losses, checkpoints=[2, 4])
+    paths = Workdir(job.workdir.resolve())
+    with pytest.raises(CheckFailed, match="3 tensors hold NaN"):
+        train(job, print)
+    found = (paths.checkpoints / "latest").read_text() if paths.checkpoints.exists() else ""
+    assert found == latest and not paths.model.exists()
+    with pytest.raises(CheckFailed):  # broken again, and no loss says why: then nothing of it is believed
+        train(job, print)
+    if None not in losses:
+        assert not paths.checkpoints.exists()
 
 
 def test_a_model_without_chat_template_is_the_users_mistake(stand_in: Callable[..., TrainingJob]) -> None:

@@ -1,12 +1,13 @@
-"""The OpenAI-compatible client: replicas, a bound on requests in flight, retries with back-off, token budgets."""
+"""The OpenAI-compatible client: replicas, a bound on requests in flight, token budgets, log-probabilities."""
 
 import asyncio
 import json
 import math
 import os
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import httpx
 import openai
@@ -15,21 +16,17 @@ from openai.types.chat import ChatCompletion
 from schemas.config import EngineConfig, ModelConfig
 from schemas.errors import UserError
 from schemas.ids import canonical
-from tasks.engine.protocol import Budget, Choice, EngineError, Generation, Likelihood, Message, Request
+from tasks.engine.protocol import Budget, Choice, Generation, Likelihood, Message, Request
+from tasks.engine.tries import Breaker, Fault, Rejected, Tries, Watched, sent, unreachable
 
-_TOKENIZE_TRIES = 3
+T = TypeVar("T")
+
 _CHOICE_TOKENS = 8  # enough for any word that is offered
-_RULED_OUT = -1000.0
 _TOP_LOGPROBS = 20  # the most that servers give
+_RULED_OUT = -1000.0  # nats
+_SCORE_TRIES = 3  # for log-probabilities that are missing or no numbers
+_REST_SEC = 10.0  # for which a replica that is away is asked only if all are
 _TEMPLATE_TOKENS = 64  # what a chat template adds at most, for the bound that needs no counting
-
-
-class Rejected(Exception):
-    """The server will not take this request, now or ever: a row with a status, not a failure of the stage."""
-
-    def __init__(self, status: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
 
 
 class Replica:
@@ -38,8 +35,12 @@ class Replica:
     def __init__(self, base_url: str, api_key: str, engine: EngineConfig) -> None:
         self.url = base_url.rstrip("/")
         self.in_flight = 0
+        self.away_until = 0.0
         self.client = openai.AsyncOpenAI(
-            base_url=self.url, api_key=api_key, timeout=engine.timeout_sec, max_retries=engine.max_retries
+            base_url=self.url,
+            api_key=api_key,
+            timeout=engine.timeout_sec,
+            max_retries=0,  # `Tries` has its own
         )
         # /tokenize lies beside /v1, not under it
         self.http = httpx.AsyncClient(
@@ -52,14 +53,16 @@ class Client:
     """A named model behind one or several servers. `model` is its identity (weights or name), not its address."""
 
     def __init__(
-        self, model: str, config: ModelConfig, engine: EngineConfig, urls: Sequence[str], gate: asyncio.Semaphore
-    ) -> None:
+        self, model: str, config: ModelConfig, engine: EngineConfig, urls: Sequence[str], gate: asyncio.Semaphore,
+        server: Watched | None = None,
+    ) -> None:  # fmt: skip
         self.model, self.config, self.served_name = model, config, config.served_name or "policy"
-        self._gate = gate
+        self._gate, self._engine = gate, engine
         self._replicas = [Replica(url, _api_key(config), engine) for url in urls]
         self._max_model_len = config.max_model_len or engine.max_model_len
         self._can_tokenize: bool | None = None
         self._tokens: dict[str, list[int]] = {}
+        self._tries, self._breaker = Tries(engine, server), Breaker(model, engine.max_failed_share)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -80,58 +83,58 @@ class Client:
         if request.output and self.config.output_format == "json_schema":
             name, schema = request.output
             params["response_format"] = {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
-        async with self._gate, _InFlight(self._replicas) as replica:
-            started = time.monotonic()
-            try:
-                await self._require_room(request)
-                answer = await _sent(
-                    replica, replica.client.chat.completions.create,
-                    model=self.served_name, messages=list(request.messages), **params,
-                )  # fmt: skip
-            except Rejected as rejected:
-                text, finish, usage = rejected.message, rejected.status, None
-            else:
-                if not _is_chat(answer):
-                    raise EngineError(f"{replica.url} does not answer as an OpenAI-compatible server does")
-                text, finish = _full_text(answer), str(answer.choices[0].finish_reason)
-                usage = answer.usage
+        answer, call = await self._chat(request.messages, params)
+        choice = answer.choices[0] if answer else None
+        text = _full_text(answer) if answer else call.message
+        finish = str(choice.finish_reason) if choice else call.finish
+        usage = answer.usage if answer else None
         return Generation(
             generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,
-            model=self.model, endpoint=replica.url, messages=list(request.messages), params=canonical(params),
+            model=self.model, endpoint=call.url, messages=list(request.messages), params=canonical(params),
             completion=_storable(text), finish_reason=finish, prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None,
-            seconds=round(time.monotonic() - started, 3), attempt=request.attempt,
+            completion_tokens=usage.completion_tokens if usage else None, seconds=call.seconds, attempt=request.attempt,
         )  # fmt: skip
 
     async def likelihood(self, request: Likelihood) -> Generation:
         """See `Engine.likelihood`. Context and target are tokenized apart, so the border between them is exact."""
-        async with self._gate, _InFlight(self._replicas) as replica:
-            started = time.monotonic()
+        tokens = 0
+        scores: list[dict[str, Any]] = []
+
+        async def send(replica: Replica) -> None:
+            nonlocal tokens, scores
             context = await self._tokenize(replica, request.context, special=True)
             targets = [await self._target_tokens(replica, " " + target.strip()) for target in request.targets]
-            try:
-                longest = max(len(context) + len(target) for target in targets) + 1
-                if longest > (limit := await self.max_model_len()):
-                    raise Rejected("too_long", f"not sent: {longest} tokens, and the context is {limit}")
-                answer = await _sent(
-                    replica, replica.client.completions.create, model=self.served_name, max_tokens=1,
-                    temperature=0.0, prompt=[context + target for target in targets],
-                    extra_body={"prompt_logprobs": 0},
+            tokens = sum(len(context) + len(target) for target in targets)
+            longest = max(len(context) + len(target) for target in targets) + 1
+            if longest > (limit := await self.max_model_len()):
+                raise Rejected("too_long", f"not sent: {longest} tokens, and the context is {limit}")
+            create: Any = replica.client.completions.create
+            for _ in range(_SCORE_TRIES):
+                answer: Any = await sent(
+                    replica.url, create, model=self.served_name, max_tokens=1, temperature=0.0,
+                    prompt=[context + target for target in targets], extra_body={"prompt_logprobs": 0},
                 )  # fmt: skip
-            except Rejected as rejected:
-                text, finish = rejected.message, rejected.status
-            else:
-                choices = sorted(answer.choices, key=lambda choice: choice.index)
+                choices = sorted(answer.choices or (), key=lambda choice: choice.index)
+                if len(choices) != len(targets):
+                    raise Fault(replica.url, "broken", "it does not answer as an OpenAI-compatible server does")
                 pairs = zip(choices, targets, strict=True)
-                text, finish = json.dumps([_target_logprob(c.model_dump(), t) for c, t in pairs]), "scored"
+                scores = [_target_logprob(choice.model_dump(), target) for choice, target in pairs]
+                if all(score["logprob"] is not None for score in scores):
+                    return
+            if all(score["logprob"] is None for score in scores):
+                raise Rejected("unscored", f"the server gave no log-probabilities, {_SCORE_TRIES} times")
+
+        _, call = await self._answered(send)
+        partly = any(score["logprob"] is None for score in scores)
         return Generation(
             generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,
-            model=self.model, endpoint=replica.url,
+            model=self.model, endpoint=call.url,
             messages=[{"role": "context", "content": request.context}]
             + [{"role": "target", "content": target} for target in request.targets],
-            params=canonical({"prompt_logprobs": 0, "max_tokens": 1}), completion=_storable(text),
-            finish_reason=finish, prompt_tokens=sum(len(context) + len(target) for target in targets),
-            completion_tokens=0, seconds=round(time.monotonic() - started, 3), attempt=0,
+            params=canonical({"prompt_logprobs": 0, "max_tokens": 1}),
+            completion=_storable(call.message or json.dumps(scores)),
+            finish_reason=call.finish or ("partly_scored" if partly else "scored"), prompt_tokens=tokens,
+            completion_tokens=0, seconds=call.seconds, attempt=0,
         )  # fmt: skip
 
     async def choice(self, request: Choice) -> Generation:
@@ -139,32 +142,71 @@ class Client:
         params: dict[str, Any] = {"temperature": 0.0, "max_tokens": _CHOICE_TOKENS}
         if request.logprobs:
             params |= {"logprobs": True, "top_logprobs": _TOP_LOGPROBS}
-        extra = {"structured_outputs": {"choice": list(request.choices)}}
-        async with self._gate, _InFlight(self._replicas) as replica:
-            started = time.monotonic()
-            usage = None
-            try:
-                answer = await _sent(
-                    replica, replica.client.chat.completions.create, model=self.served_name,
-                    messages=list(request.messages), **params,
-                    extra_body=extra if self.config.output_format == "json_schema" else None,
-                )  # fmt: skip
-            except Rejected as rejected:
-                text, finish = rejected.message, rejected.status
-            else:
-                if not _is_chat(answer):
-                    raise EngineError(f"{replica.url} does not answer as an OpenAI-compatible server does")
-                text, finish, usage = _full_text(answer), "chosen", answer.usage
-                if request.logprobs:
-                    text = json.dumps({"choice": text, "logprobs": _first_token(answer)})
+        constrained = self.config.output_format == "json_schema"
+        extra = {"structured_outputs": {"choice": list(request.choices)}} if constrained else None
+        answer, call = await self._chat(request.messages, params, extra)
+        text = _full_text(answer) if answer else call.message
+        if answer and request.logprobs:
+            text = json.dumps({"choice": text, "logprobs": _first_token(answer)})
+        usage = answer.usage if answer else None
         return Generation(
             generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,
-            model=self.model, endpoint=replica.url, messages=list(request.messages),
+            model=self.model, endpoint=call.url, messages=list(request.messages),
             params=canonical(params | {"choice": list(request.choices)}), completion=_storable(text),
-            finish_reason=finish, prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None,
-            seconds=round(time.monotonic() - started, 3), attempt=0,
+            finish_reason="chosen" if answer else call.finish, prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None, seconds=call.seconds, attempt=0,
         )  # fmt: skip
+
+    async def _chat(
+        self, messages: tuple[Message, ...], params: dict[str, Any], extra: dict[str, Any] | None = None
+    ) -> tuple[ChatCompletion | None, "_Call"]:  # fmt: skip
+        """A chat completion, or why there is none."""
+
+        async def send(replica: Replica) -> ChatCompletion:
+            await self._require_room(messages, params["max_tokens"])
+            create: Any = replica.client.chat.completions.create
+            answer = await sent(
+                replica.url, create, model=self.served_name, messages=list(messages), **params, extra_body=extra
+            )  # fmt: skip
+            if not _is_chat(answer):
+                raise Fault(replica.url, "broken", "it does not answer as an OpenAI-compatible server does")
+            return cast(ChatCompletion, answer)
+
+        return await self._answered(send)
+
+    async def _answered(self, send: Callable[[Replica], Awaitable[T]]) -> tuple[T | None, "_Call"]:
+        """What `send` gives, in its last try; without an answer, why there is none.
+
+        A request that alone gets no answer, from a server that has answered others, is a failed row. One that none of
+        the others fares better than is a failure of the stage.
+        """
+        used = self._replicas[0]
+        began = time.monotonic()
+
+        async def once() -> T:
+            nonlocal used, began
+            async with self._gate, _InFlight(self._replicas) as used:
+                began = time.monotonic()
+                try:
+                    return await send(used)
+                except Fault as fault:
+                    used.away_until = time.monotonic() + _REST_SEC if fault.kind == "away" else 0.0
+                    raise
+
+        try:
+            answer = await self._tries(once)
+        except Rejected as rejected:
+            finish, message = rejected.status, rejected.message
+        except Fault as fault:
+            if fault.kind in ("away", "busy") or not self._breaker.works:
+                raise
+            finish, message = "failed", f"no answer in {self._engine.max_retries + 1} tries: {fault.message}"
+        else:
+            self._breaker.note(True)
+            return answer, _Call(used.url, round(time.monotonic() - began, 3))
+        if finish != "too_long":  # which is the request's own fault
+            self._breaker.note(False, message)
+        return None, _Call(used.url, round(time.monotonic() - began, 3), finish, message)
 
     async def budget(self, messages: Sequence[Message], max_tokens: int) -> Budget:
         """Counted by the server only when a bound (a token is at least a byte) does not settle it."""
@@ -180,9 +222,9 @@ class Client:
                 return Budget(int(response["count"]) + max_tokens, limit, exact=True)
         return Budget(bound // 3 + max_tokens, limit)  # no tokenizer to be had: 3 bytes a token
 
-    async def _require_room(self, request: Request) -> None:
+    async def _require_room(self, messages: Sequence[Message], max_tokens: int) -> None:
         """Raise `Rejected` for a request that is known not to fit; an estimate is left to the server to judge."""
-        budget = await self.budget(request.messages, request.sampling.max_tokens)
+        budget = await self.budget(messages, max_tokens)
         if budget.exact and not budget.fits:
             message = f"not sent: {budget.tokens} tokens with max_tokens, and the context is {budget.limit}"
             raise Rejected("too_long", message)
@@ -190,7 +232,9 @@ class Client:
     async def max_model_len(self) -> int:
         """The context in tokens: as configured, else as the server's model list says, else 8,192."""
         if self._max_model_len is None:
-            models = await _sent(self._replicas[0], self._replicas[0].client.models.list)
+            first = self._replicas[0]
+            listing: Any = first.client.models.list
+            models: Any = await self._tries(lambda: sent(first.url, listing))
             found = [m.model_dump().get("max_model_len") for m in models.data if m.id == self.served_name]
             self._max_model_len = int(found[0]) if found and found[0] else 8192
         return self._max_model_len
@@ -214,25 +258,36 @@ class Client:
 
     async def _post_tokenize(self, replica: Replica, body: dict[str, Any]) -> dict[str, Any] | None:
         """What /tokenize says; None where the server has none."""
-        for left in reversed(range(_TOKENIZE_TRIES)):
+
+        async def send() -> dict[str, Any] | None:
             try:
                 response = await replica.http.post("/tokenize", json={"model": self.served_name, **body})
             except httpx.HTTPError as error:  # also a kept connection that the server closed just now
-                if not left:
-                    raise EngineError(f"{replica.url} does not answer: {type(error).__name__}") from error
-                continue
+                raise unreachable(replica.url, error) from None
             if response.status_code >= 500 and response.status_code != 501:
-                raise EngineError(f"{replica.url}/tokenize fails: {response.status_code}")
+                raise Fault(replica.url, "broken", f"/tokenize fails: {response.status_code}")
             self._can_tokenize = response.status_code == 200
             return dict(response.json()) if self._can_tokenize else None
-        raise AssertionError("unreachable")
+
+        return await self._tries(send)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call's address and time; where no answer came, its finish reason and why."""
+
+    url: str
+    seconds: float
+    finish: str = ""
+    message: str = ""
 
 
 class _InFlight:
-    """The replica with the fewest requests in flight, counted while one more is on its way."""
+    """The replica with the fewest requests in flight of those that are there, counted while one more is on its way."""
 
     def __init__(self, replicas: list[Replica]) -> None:
-        self._replica = min(replicas, key=lambda replica: replica.in_flight)
+        now = time.monotonic()
+        self._replica = min(replicas, key=lambda replica: (replica.away_until > now, replica.in_flight))
 
     async def __aenter__(self) -> Replica:
         self._replica.in_flight += 1
@@ -249,24 +304,6 @@ def _api_key(config: ModelConfig) -> str:
     if not key:
         raise UserError(f"the environment variable {config.api_key_env} (api_key_env of a model) is not set")
     return key
-
-
-async def _sent(replica: Replica, call: Any, **arguments: Any) -> Any:
-    """Send, turning a server that stays away into one clear line. A request refused as such raises `Rejected`."""
-    try:
-        return await call(**arguments)
-    except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-        raise Rejected("too_long" if "context length" in error.message else "rejected", error.message) from None
-    except (openai.AuthenticationError, openai.PermissionDeniedError):
-        raise UserError(f"{replica.url} refuses the API key; check api_key_env") from None
-    except openai.NotFoundError as error:
-        raise UserError(f"{replica.url}: {error.message}") from None
-    except openai.APIError as error:
-        if isinstance(error, openai.APIStatusError) and error.status_code == 413:
-            raise Rejected("too_long", error.message) from None
-        raise EngineError(f"{replica.url} keeps failing: {type(error).__name__}: {error.message}") from error
-    except json.JSONDecodeError:
-        raise EngineError(f"{replica.url} answers with something that is not JSON") from None
 
 
 def _is_chat(answer: Any) -> bool:

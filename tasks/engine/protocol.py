@@ -9,6 +9,8 @@ from schemas.errors import DependencyError
 from schemas.ids import content_id, seed_of
 
 Message = dict[str, str]
+# Why a call has no answer, or a part of one: kept as a row's reason, and asked again by the next start.
+UNANSWERED = ("too_long", "rejected", "failed", "unscored", "partly_scored")
 
 
 class EngineError(DependencyError):
@@ -110,7 +112,9 @@ class Generation:
             return "truncated", f"cut after {self.completion_tokens} tokens (max_tokens)"
         if self.finish_reason == "content_filter":
             return "refused", "the server's content filter stopped it"
-        if self.finish_reason in ("too_long", "rejected"):
+        if self.finish_reason == "unscored":
+            return "unrateable", self.text
+        if self.finish_reason in ("too_long", "rejected", "failed"):
             return self.finish_reason, (self.completion or "")[:300]
         if not (self.completion or "").strip():
             return "empty", "the model wrote nothing"

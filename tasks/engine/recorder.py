@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from tasks.engine.protocol import Budget, Choice, Engine, Generation, Likelihood, Message, Request
+from tasks.engine.protocol import UNANSWERED, Budget, Choice, Engine, Generation, Likelihood, Message, Request
 from tasks.journal import Journal
 
 
@@ -69,6 +69,7 @@ class Recorder:
             generation = await self._engine.choice(request)
         else:
             generation = await self._engine.likelihood(request)
-        self._journal.add(generation)
+        if generation.finish_reason not in UNANSWERED:
+            self._journal.add(generation)
         self._on_call()
         return generation

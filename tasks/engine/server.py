@@ -13,13 +13,14 @@ import httpx
 import psutil
 
 from schemas.config import EngineConfig
-from schemas.errors import DependencyError, UserError
+from schemas.errors import DependencyError, PopError, UserError
 from schemas.load import PROJECT
-from tasks.engine.protocol import EngineError
 from tasks.processes import Guarded, end_orphans
 
 Say = Callable[[str], None]
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+WATCH_EVERY_SEC = 0.2
+DYING_SEC = 15.0
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
@@ -101,28 +102,95 @@ def free_port(wanted: int = 0) -> int:
         return int(probe.getsockname()[1])
 
 
+class Served:
+    """A server of ours: started, watched, and started again when it dies, `engine.max_restarts` times at most."""
+
+    def __init__(
+        self, name: str, command: list[str], env: dict[str, str], port: int, log: Path, config: EngineConfig, say: Say,
+        waiting: Say,
+    ) -> None:  # fmt: skip
+        self.url, self.restarts = f"http://127.0.0.1:{port}/v1", 0
+        self._name, self._command, self._env, self._port, self._log = name, command, env, port, log
+        self._config, self._say, self._waiting = config, say, waiting
+        self._process: Guarded | None = None
+        self._up = asyncio.Event()
+        self._lost: DependencyError | None = None
+
+    async def start(self) -> None:
+        """Returns when it answers.
+
+        Raises:
+            DependencyError: it died or was not ready in time; the message ends with the last lines of its log.
+        """
+        started = time.monotonic()
+        self._process = Guarded(self._name, self._command, self._env, self._log, cwd=PROJECT)
+        await _wait_ready(self._process, self._port, self._config.start_timeout_sec, self._waiting)
+        self._say(f"{self._name} is ready after {time.monotonic() - started:.0f} s")
+        self._up.set()
+
+    async def ready(self) -> None:
+        """See `Watched.ready`."""
+        await self._up.wait()
+        if self._lost:
+            raise DependencyError(str(self._lost))  # a new one for each who waits
+
+    async def was_gone(self, restarts: int) -> bool:
+        """See `Watched.was_gone`. A server that has just died still looks alive until its guardian has tidied up."""
+        over = time.monotonic() + DYING_SEC
+        async with httpx.AsyncClient(timeout=2) as http:
+            while self.restarts == restarts and self._lost is None:
+                if time.monotonic() > over or await _healthy(http, self._port):
+                    return False
+                await asyncio.sleep(WATCH_EVERY_SEC)
+        return True
+
+    async def watch(self) -> None:
+        """Start it again whenever it dies; returns when it will not come back, which `ready` then says."""
+        while self._lost is None:
+            await asyncio.sleep(WATCH_EVERY_SEC)
+            if self._process is not None and self._process.poll() is not None:
+                self._up.clear()
+                try:
+                    await self._again(self._process)
+                except (PopError, OSError) as error:
+                    self._lost = DependencyError(str(error))
+                    self._up.set()
+
+    async def _again(self, dead: Guarded) -> None:
+        most = self._config.max_restarts
+        if self.restarts >= most:
+            times = f" and was started again {most} times (engine.max_restarts)" if most else ""
+            raise DependencyError(f"{self._name} died while it was in use{times}; {_last_lines(dead)}")
+        self.restarts += 1
+        self._say(f"{self._name} died; it is started again ({self.restarts} of at most {most} times)")
+        await self.start()
+
+    def stop(self) -> None:
+        """End it, with everything that it started."""
+        if self._process:
+            self._process.stop()
+
+
 @asynccontextmanager
 async def serve(
     name: str, command: list[str], env: dict[str, str], port: int, log: Path, config: EngineConfig, say: Say,
     waiting: Say,
-) -> AsyncIterator[str]:  # fmt: skip
-    """Run a server while the body runs; yields its base URL. Whatever happens, nothing of it stays behind.
+) -> AsyncIterator[Served]:  # fmt: skip
+    """Run a server while the body runs. Whatever happens, nothing of it stays behind.
 
     Raises:
         DependencyError: it died or was not ready in time; the message ends with the last lines of its log.
     """
     for orphan in end_orphans():
         say(f"ended what a dead run left behind: {orphan}")
-    started = time.monotonic()
-    server = Guarded(name, command, env, log, cwd=PROJECT)
+    server = Served(name, command, env, port, log, config, say, waiting)
     try:
-        await _wait_ready(server, port, config.start_timeout_sec, waiting)
-        say(f"{name} is ready after {time.monotonic() - started:.0f} s")
-        yield f"http://127.0.0.1:{port}/v1"
-    except EngineError:
-        if server.poll() is None:
-            raise
-        raise DependencyError(f"{name} died while it was in use; {_last_lines(server)}") from None
+        await server.start()
+        watching = asyncio.create_task(server.watch())
+        try:
+            yield server
+        finally:
+            watching.cancel()
     finally:
         server.stop()
 

@@ -174,6 +174,11 @@ class Workdir:
         return self.root / "metrics_eval.jsonl"
 
     @property
+    def broken(self) -> Path:
+        """There while the last model that came out was not fit for use."""
+        return self.root / "broken"
+
+    @property
     def cache(self) -> Path:
         """The datasets library's, which would otherwise keep every training's pairs in the user's home."""
         return self.root / "cache"
@@ -191,7 +196,7 @@ class Workdir:
         """Remove everything that belongs to one job, except a model."""
         for folder in (self.data, self.checkpoints, self.events, self.saving, self.saved, self.finished, self.cache):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.metrics, self.evaluations, self.verdict):
+        for file in (self.metrics, self.evaluations, self.verdict, self.broken):
             file.unlink(missing_ok=True)
 
 

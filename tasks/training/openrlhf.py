@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from schemas.errors import CheckFailed, DependencyError, UserError
+from schemas.errors import AGAIN, CheckFailed, DependencyError, PopError, UserError
 from tasks.processes import Guarded, tail
 from tasks.training.arguments import dpo_arguments, refuse_too_few
 from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, read_json
@@ -24,6 +24,7 @@ __all__ = ["Prepared", "TrainedModel", "TrainingJob", "dpo_arguments", "train"]
 
 OnStep = Callable[[dict[str, Any]], None]
 SCRIPTS = Path(__file__).resolve().parent
+OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "not enough memory", "Cannot allocate memory")
 SCRIPT_TIMEOUT_SEC = 3600.0  # prepare, finish and check; minutes for a 7B model
 
 
@@ -118,12 +119,47 @@ def _launch(job: TrainingJob, prepared: Prepared, paths: Workdir, follow: Callab
     guarded = Guarded("the trainer", command, _environment(job, paths), paths.log("train"))
     code = guarded.wait(job.timeout_sec, tick=follow)
     if code:
-        raise DependencyError(f"the trainer {_fate(code)}; its last lines:\n{_last_lines(guarded.log)}")
+        raise _death(code, guarded.log, paths)
     paths.saving.replace(paths.saved)
 
 
-def _fate(code: int) -> str:
-    return "was killed, perhaps for want of memory" if code == 128 + signal.SIGKILL else f"failed (exit {code})"
+class TrainerDied(DependencyError):
+    """The trainer was killed, ran out of memory or could not use its checkpoint: another try goes on or begins anew."""
+
+
+def _death(code: int, log: Path, paths: Workdir) -> PopError:
+    """What to say of a trainer that ended badly, and whether another try is worth it."""
+    said = _last_lines(log)
+    if "No space left on device" in said:
+        return UserError(f"the disk is full, the trainer cannot write in {paths.root}: {AGAIN}")
+    text = f"its last lines:\n{said}"
+    if any(sign in said for sign in OUT_OF_MEMORY):
+        mend = "lower training.micro_batch_size or training.max_tokens, or set training.gradient_checkpointing = true"
+        return TrainerDied(f"the trainer ran out of memory: {mend}; {text}")
+    if code > 128:
+        kill = ", perhaps for want of memory" if code == 128 + signal.SIGKILL else f" (signal {code - 128})"
+        return TrainerDied(f"the trainer was killed{kill}; {text}")
+    done = max((row["step"] for row in read_rows(paths.metrics)), default=0)
+    if 0 < checkpoint_step(paths.checkpoints) >= done:
+        _set_aside(paths.checkpoints)
+        return TrainerDied(f"the trainer could not go on from its checkpoint, which is set aside; {text}")
+    return DependencyError(f"the trainer failed (exit {code}); {text}")
+
+
+def _set_aside(checkpoints: Path) -> None:
+    kept = checkpoints.with_name("checkpoints.bad")
+    shutil.rmtree(kept, ignore_errors=True)
+    checkpoints.replace(kept)
+
+
+def checkpoint_step(checkpoints: Path) -> int:
+    """The optimizer step of the last whole checkpoint; 0 where there is none."""
+    latest = checkpoints / "latest"
+    return _step(latest.read_text()) if latest.exists() else 0
+
+
+def _step(tag: str) -> int:
+    return int("".join(filter(str.isdigit, tag)) or 0)
 
 
 def _last_lines(log: Path, lines: int = 15) -> str:
@@ -173,9 +209,27 @@ def _finish_and_check(job: TrainingJob, paths: Workdir) -> None:
             raise DependencyError(f"the check of the model died (exit {code}):\n{tail(paths.log('check'))}")
         problems = verdict["problems"]
     if problems:
+        _keep_good_checkpoint(paths)
         shutil.rmtree(paths.saved)  # a retry trains on from the last checkpoint instead of judging this again
         shutil.rmtree(paths.finished, ignore_errors=True)
         raise CheckFailed("the trained model is not fit for use:\n" + "\n".join(problems))
+
+
+def _keep_good_checkpoint(paths: Workdir) -> None:
+    """The checkpoint that a retry of a model that came out broken may start from.
+
+    One made before the first step whose loss was no number. Where every loss was one, the last checkpoint is believed
+    once; if the model is broken again, the next training begins anew.
+    """
+    broken_at = min((row["step"] for row in read_rows(paths.metrics) if row["loss"] is None), default=None)
+    tags = sorted((path.name for path in paths.checkpoints.glob("*") if path.is_dir()), key=_step)
+    good = [tag for tag in tags if broken_at is None or _step(tag) < broken_at]
+    doubted = paths.broken.exists()
+    paths.broken.touch()
+    if good and not (broken_at is None and doubted):
+        (paths.checkpoints / "latest").write_text(good[-1])
+    else:
+        shutil.rmtree(paths.checkpoints, ignore_errors=True)
 
 
 def _publish(paths: Workdir) -> None:
@@ -184,6 +238,7 @@ def _publish(paths: Workdir) -> None:
     paths.finished.replace(paths.model)
     for folder in (paths.saved, paths.checkpoints, paths.cache):
         shutil.rmtree(folder, ignore_errors=True)
+    paths.broken.unlink(missing_ok=True)
 
 
 def _result(paths: Workdir) -> TrainedModel:

@@ -1,0 +1,1 @@
+"""Kills at random moments, and proof that nothing was lost, doubled or changed."""
