@@ -176,6 +176,28 @@ def test_a_judge_that_quotes_what_it_was_shown_changes_no_rating(
     assert ratings(sheet(*given_ratings, thoughts=data(thoughts), output_format=form), form) == given_ratings
 
 
+@few
+@given(st.sampled_from(HOSTILE), st.sampled_from(FORMATS))
+def test_a_judge_that_quotes_an_answer_changes_no_comparison(thoughts: str, form: str) -> None:
+    said = {"thoughts": data(thoughts)}
+    if form == "json_schema":
+        duel, marks = json.dumps(said | {"better": "tie"}), json.dumps(said | {"first_mark": 3, "second_mark": 10})
+    else:
+        duel = f"<thoughts>{said['thoughts']}</thoughts>\n<better>tie</better>"
+        marks = f"<thoughts>{said['thoughts']}</thoughts><first_mark>3</first_mark><second_mark>10</second_mark>"
+    assert parse(Duel, duel, form).better == "tie"
+    found = parse(TwoMarks, marks, form)
+    assert (found.first_mark, found.second_mark) == (3, 10)
+
+
+@pytest.mark.parametrize("mark", ["11", "-1", "3.0", "5/10", "", "ten", "1e1", "٣"])
+def test_a_mark_that_is_not_a_whole_number_from_0_to_10_is_malformed(mark: str) -> None:
+    with pytest.raises(Malformed):
+        parse(TwoMarks, f"<thoughts>x</thoughts><first_mark>{mark}</first_mark><second_mark>1</second_mark>", "tags")
+    with pytest.raises(Malformed):
+        parse(TwoMarks, f'{{"thoughts": "x", "first_mark": {mark or None}, "second_mark": 1}}', "json_schema")
+
+
 # A sheet belongs to its rubric
 
 

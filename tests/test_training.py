@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -439,6 +440,22 @@ def test_a_wrong_end_of_sequence_and_no_template_are_seen(runtime: Path, tokeniz
     view = tmp_path / "out/base"  # what is trained from: the text trained on ends where the judged text ended
     assert json.loads((view / "tokenizer_config.json").read_text())["eos_token"] == "<|im_end|>"
     assert (view / "weights").read_bytes() == b"w"
+
+
+@pytest.mark.runtime
+def test_a_template_that_drops_a_part_of_the_answer_is_refused(
+    runtime: Path, tokenizer_files: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tokenizer_files, model)
+    template = (model / "chat_template.jinja").read_text()
+    (model / "chat_template.jinja").write_text(
+        template.replace("message['content']", "message['content'].split('</think>')[-1]")
+    )
+    pairs = write_pairs(tmp_path / "pairs.parquet", {"a": ("<think>Hm.</think>Good.", "Bad.")})
+    command: list[str | Path] = [SCRIPTS / "prepare.py", model, pairs, tmp_path / "out", "--max-tokens", "100"]
+    refused = run(runtime, *command)
+    assert refused.returncode == 2 and "training.target=final" in refused.stderr.splitlines()[-1]
 
 
 FOLLOW = """

@@ -112,6 +112,11 @@ def render(tokenizer: Any, pair: Pair) -> Rendered:
                 f"the chat template does not render the prompt of pair {pair['pair_id']} as the beginning of the "
                 "conversation, so OpenRLHF would cut the answer at the wrong place: use another chat template"
             )
+        if pair[side][-1]["content"].strip() not in text:
+            raise Unfit(
+                f"the chat template leaves out a part of the {side} answer of pair {pair['pair_id']} (some drop what a "
+                "model thought), so other text would be trained on: set training.target=final, or use another template"
+            )
         text = text.rstrip("\n")
         texts[side] = text if text.endswith(tokenizer.eos_token) else f"{text} {tokenizer.eos_token}"
     return Rendered(pair, prompt, texts["chosen"], texts["rejected"])
