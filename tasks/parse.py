@@ -12,14 +12,13 @@ from tasks.text import final_answer
 
 T = TypeVar("T", bound=Output)
 _ITEM = {"criteria": "criterion", "marks": "mark"}
-_EXAMPLES: dict[str, Any] = {
-    "weight": 1.0,
-    "rating": 2,
-    "better": "first, second or tie",
-    "first_mark": 7,
-    "second_mark": 4,
-}
-_TAG_HINTS = {"better": "first, second or tie", "first_mark": "0 to 10", "second_mark": "0 to 10"}
+_HINTS = {  # what stands for each value in the form that a prompt shows
+    "problem": "the problem", "reference_answer": "the reference answer", "name": "a short name",
+    "gold": "what a good answer has", "description": "what earns 2, 1 and 0", "thoughts": "your thoughts",
+    "better": "first, second or tie", "weight": "a number", "rating": "0, 1 or 2", "first_mark": "0 to 10",
+    "second_mark": "0 to 10",
+}  # fmt: skip
+_NUMBERS = {"weight": 1.0, "rating": 2, "first_mark": 7, "second_mark": 4}  # which JSON shows as numbers
 MAX_CHARS = 400_000
 
 
@@ -92,7 +91,7 @@ def _example(model: type[Output]) -> dict[str, Any]:
     example: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         item = _item_model(field.annotation)
-        example[name] = [_example(item)] if item else _EXAMPLES.get(name, "…")
+        example[name] = [_example(item)] if item else _NUMBERS.get(name, _HINTS[name])
     return example
 
 
@@ -102,7 +101,7 @@ def _tag_lines(model: type[Output]) -> list[str]:
         if item := _item_model(field.annotation):
             lines += [f"<{_ITEM[name]}>", *_tag_lines(item), f"</{_ITEM[name]}>", "(one such block for each)"]
         else:
-            lines.append(f"<{name}>{_TAG_HINTS.get(name, '…')}</{name}>")
+            lines.append(f"<{name}>{_HINTS[name]}</{name}>")
     return lines
 
 

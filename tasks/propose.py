@@ -20,6 +20,7 @@ from tasks.stage import TASK_OPTIONS, Round, run_shard
 from tasks.text import first_words, overlap, points_at_source, repeats_itself, shares_a_word, words_of
 
 Row = dict[str, Any]
+LEAST_WORDS = 4  # of a problem
 LEAK_SHARE = 0.5  # of the reference's 5-grams found in the problem
 
 
@@ -84,6 +85,8 @@ class Checks:
             Bad: `leaky` or `duplicate`.
             Malformed: too short.
         """
+        if len(words_of(proposed.problem)) < LEAST_WORDS:
+            raise Malformed(f"not a problem: {proposed.problem[:60]!r}")
         self.problem(proposed.problem)
         words = len(words_of(proposed.reference_answer))
         if words < (least := least_reference_words(self._config)):
@@ -156,7 +159,7 @@ def _question(text: str, title: str | None, checks: Checks, question: bool = Fal
     label, sep, rest = line.partition(":")
     line = rest if sep and label.strip(" *#").lower() in ("question", "problem", "task") else line
     line = line.strip(' \t"“”*#')
-    if len(line.split()) < 4:
+    if len(words_of(line)) < LEAST_WORDS:
         raise Malformed(f"not a problem: {line[:60]!r}")
     checks.problem(line)
     if question and not line.endswith("?"):

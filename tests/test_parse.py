@@ -70,12 +70,14 @@ def test_marks_are_read_as_written(output_format: str) -> None:
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-@pytest.mark.parametrize("model", [ProposedProblem, Rubric, MarkSheet])
+@pytest.mark.parametrize("model", [ProposedProblem, Rubric, MarkSheet, Duel, TwoMarks])
 def test_the_form_shown_in_the_prompt_is_the_form_that_is_read(model: type[Output], output_format: str) -> None:
     shown = format_instructions(model, output_format).split("\n", 1)[1]
     filled = (
-        shown.replace("<weight>…", "<weight>1")
-        .replace("<rating>…", "<rating>2")
+        shown.replace("<weight>a number", "<weight>1")
+        .replace("<rating>0, 1 or 2", "<rating>2")
+        .replace("0 to 10", "7")
+        .replace("first, second or tie", "tie")
         .replace("(one such block for each)", "")
     )
     assert isinstance(parse(model, filled, output_format), model)
