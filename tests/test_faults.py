@@ -130,7 +130,9 @@ class Picky(BaseHTTPRequestHandler):
         """Read the request, answer."""
         body = self.rfile.read(int(self.headers["content-length"])).decode()
         bad = any(text in body for text in self.poison)
-        problem = json.dumps({"problem": "Why does the cause have its effect?", "reference_answer": "It is so."})
+        problem = json.dumps(
+            {"problem": "Why does the cause have its effect?", "reference_answer": "It is so and not otherwise."}
+        )
         message = {"role": "assistant", "content": problem}
         answer: Row = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
         answer = {"error": {"message": "this schema is not supported"}} if bad else answer

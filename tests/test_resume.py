@@ -65,7 +65,7 @@ def test_a_changed_setting_takes_every_row_that_follows_from_it_out_of_sight_bef
     assert rows(copy, "fake", "SELECT DISTINCT role FROM generations ORDER BY 1") == [("answer",), ("propose",)]
     assert {stage for stage, _ in done} == {"shard", "propose", "answer"}
     (line,) = said
-    assert line.startswith("set aside 12 files (rubrics, ratings, pairs, preferences, generations): ")
+    assert line.startswith("set aside 14 files (rubrics, ratings, comparisons, pairs, preferences, generations): ")
     assert line.endswith(": rubric.max_criteria changed")
 
 
@@ -141,7 +141,7 @@ def test_a_forced_stage_and_what_follows_is_made_anew_with_calls_of_its_own(copy
     when = "SELECT generation_id, endpoint FROM generations WHERE {} ORDER BY 1"
     assert rows(copy, "fake", when.format(kept)) == rows(fake_root, "fake", when.format(kept))
     assert not set(rows(copy, "fake", when.format(made))) & set(rows(fake_root, "fake", when.format(made)))
-    assert len(list((copy / "fake/superseded/forced").rglob("*.parquet"))) == 8
+    assert len(list((copy / "fake/superseded/forced").rglob("*.parquet"))) == 10
 
 
 def test_a_forced_training_leaves_the_old_model_beside_it(copy: Path) -> None:
