@@ -14,26 +14,35 @@ _TYPES = {"string": "VARCHAR", "int64": "BIGINT", "double": "DOUBLE", "bool": "B
 
 
 def connect(store: Store) -> duckdb.DuckDBPyConnection:
-    """A connection in memory, whose views read the run's files at every query; it writes nothing."""
+    """A connection in memory, whose views read the files of the rounds that there are at every query.
+
+    It writes nothing.
+    """
     con = duckdb.connect(":memory:")
     con.execute("SET autoinstall_known_extensions=false; SET autoload_known_extensions=false")
     if not store.local:
         con.register_filesystem(store.fs)
+    rounds: dict[str, set[str]] = {}
+    for path in store.glob("*/round=*/*.parquet"):
+        rounds.setdefault(path.split("/")[-3], set()).add(path.split("/")[-2].removeprefix("round="))
     for name, table in TABLES.items():
-        con.execute(f'CREATE VIEW "{name}" AS {_scan(store, name) if store.files(name) else _empty(table.schema)}')
+        parts = [_empty(table.schema), *(_scan(store, name, number) for number in sorted(rounds.get(name, ())))]
+        con.execute(f'CREATE VIEW "{name}" AS {" UNION ALL BY NAME ".join(parts)}')
     for statement in _VIEWS.read_text().split(";\n"):
         if statement.strip():
             con.execute(statement)
     return con
 
 
-def _scan(store: Store, table: str) -> str:
+def _scan(store: Store, table: str, number: str) -> str:
+    """A round's files, whose columns are those of the first: one version of the project wrote all of them.
+
+    Rounds of other versions may have others. Joined by name file by file, every query would open every file twice.
+    """
     base = escape(store.base) if store.local else f"{_protocol(store)}://{escape(store.base)}"
-    pattern = f"{base}/{table}/round=*/*.parquet".replace("'", "''")
+    pattern = f"{base}/{table}/round={number}/*.parquet".replace("'", "''")
     # not by hive_partitioning: a root such as `sweep/run=5` would put its own column over ours
-    round_ = "regexp_extract(filename, 'round=([0-9]+)/[^/]*$', 1)::INTEGER AS round"
-    options = "hive_partitioning=false, union_by_name=true, filename=true"
-    return f"SELECT * EXCLUDE (filename), {round_} FROM read_parquet('{pattern}', {options})"
+    return f"SELECT *, {int(number)} AS round FROM read_parquet('{pattern}', hive_partitioning=false)"
 
 
 def _protocol(store: Store) -> str:
