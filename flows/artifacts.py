@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from duckdb import DuckDBPyConnection
 from prefect.artifacts import (
     acreate_markdown_artifact,
     acreate_progress_artifact,
@@ -35,23 +36,23 @@ class StageProgress:
         await aupdate_progress_artifact(self._ids[stage], progress=100.0 * done / max(total, 1))
 
 
-def funnel_markdown(store: Store, round_: int) -> str:
+def funnel_markdown(con: DuckDBPyConnection, run: str, round_: int) -> str:
     """The funnel as a Markdown table."""
-    rows = (
-        connect(store).execute("SELECT stage, total, ok FROM funnel WHERE round = ? ORDER BY step", [round_]).fetchall()
-    )
-    lines = [f"### Funnel of {store.run}, round {round_}", "", "| step | rows | ok |", "| --- | ---: | ---: |"]
+    rows = con.execute("SELECT stage, total, ok FROM funnel WHERE round = ? ORDER BY step", [round_]).fetchall()
+    lines = [f"### Funnel of {run}, round {round_}", "", "| step | rows | ok |", "| --- | ---: | ---: |"]
     return "\n".join(lines + [f"| {stage} | {total} | {ok} |" for stage, total, ok in rows])
 
 
 async def round_artifacts(store: Store, round_: int) -> None:
     """The funnel as Markdown and sample rubrics as a table."""
-    await acreate_markdown_artifact(funnel_markdown(store, round_), key="funnel", description=f"Funnel of {store.run}")
+    con = connect(store)
+    funnel = funnel_markdown(con, store.run, round_)
+    await acreate_markdown_artifact(funnel, key="funnel", description=f"Funnel of {store.run}")
     query = f"""
         SELECT p.problem, c.name, c.gold, c.weight FROM criteria c JOIN problems p USING (run, round, problem_id)
         WHERE c.round = ? ORDER BY c.rubric_id, c.name LIMIT {SAMPLE_RUBRICS}
     """
-    cursor = connect(store).execute(query, [round_])
+    cursor = con.execute(query, [round_])
     names = [column[0] for column in cursor.description]
     table = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     await acreate_table_artifact(table, key="sample-rubrics", description=f"Criteria of {store.run}, round {round_}")

@@ -65,7 +65,7 @@ async def run_round(
     """The round itself; see `round_flow`."""
     display.logger = get_run_logger()
     store = Store(root, run, config.storage.compression_level)
-    with run_lock(store):
+    with run_lock(store, display.say):
         config = with_frozen(config, store, number)
         models = {name: resolve(name, config, display.say) for name in sorted(_used_models(config))}
         identities = {name: model.identity for name, model in models.items()}

@@ -13,6 +13,7 @@ from tasks.store import Store
 
 _VIEWS = Path(schemas.__file__).parent / "views.sql"
 _TYPES = {"string": "VARCHAR", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN"}
+MANIFESTS = "manifests/round=*/round.json"
 MANIFEST = {
     "version": "VARCHAR", "finished": "BOOLEAN", "written": "TIMESTAMP WITH TIME ZONE", "corpus": "VARCHAR",
     "config": "JSON", "models": "JSON", "fingerprints": "JSON",
@@ -30,47 +31,61 @@ def connect(*stores: Store) -> duckdb.DuckDBPyConnection:
     con.execute("SET enable_progress_bar=false; SET TimeZone='UTC'")
     if not stores[0].local:
         con.register_filesystem(stores[0].fs)
+    there = [(store, _rounds(store)) for store in stores]
     for name, table in TABLES.items():
         columns = {field.name: _sql_type(field.type) for field in table.schema}
-        con.execute(f'CREATE VIEW "{name}" AS {_with_all_columns(columns, _scan(stores, name))}')
+        scans = [_scan(store, name, number) for store, rounds in there for number in sorted(rounds.get(name, ()))]
+        con.execute(f'CREATE VIEW "{name}" AS {_with_all_columns(columns, scans)}')
     con.execute(f"CREATE VIEW manifests AS {_with_all_columns({'run': 'VARCHAR'} | MANIFEST, _manifests(stores))}")
-    con.execute(f"CREATE VIEW footers AS {_footers(stores)}")
+    con.execute(f"CREATE VIEW footers AS {_footers(there)}")
     for statement in _VIEWS.read_text().split(";\n"):
         if statement.strip():
             con.execute(statement)
     return con
 
 
-def _with_all_columns(columns: dict[str, str], scan: str | None) -> str:
-    """The scan with every column of today: files of an older version give null for those that they do not have."""
+def _rounds(store: Store) -> dict[str, set[str]]:
+    """The rounds that each table has files of."""
+    found: dict[str, set[str]] = {}
+    for path in store.glob("*/round=*/*.parquet"):
+        table, round_ = path.split("/")[-3:-1]
+        found.setdefault(table, set()).add(round_.removeprefix("round="))
+    return found
+
+
+def _with_all_columns(columns: dict[str, str], scans: list[str]) -> str:
+    """The scans with every column of today: files of an older version give null for those that they do not have."""
     nulls = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items())
-    empty = f"SELECT {nulls}, NULL::INTEGER AS round WHERE false"
-    return f"{empty} UNION ALL BY NAME {scan}" if scan else empty
+    return " UNION ALL BY NAME ".join([f"SELECT {nulls}, NULL::INTEGER AS round WHERE false", *scans])
 
 
-def _scan(stores: Sequence[Store], table: str) -> str | None:
-    patterns = _patterns(stores, f"{table}/round=*/*.parquet")
-    if not patterns:
-        return None
+def _scan(store: Store, table: str, number: str) -> str:
+    """A round's files, whose columns are those of the first: one version of the project wrote all of them.
+
+    Joined by name file by file, every query would open every file twice.
+    """
     # not by hive_partitioning: a root such as `sweep/run=5` would put its own column over ours
-    options = "hive_partitioning=false, union_by_name=true, filename=true"
-    return f"SELECT * EXCLUDE (filename, run), {_whose('filename')} FROM read_parquet({patterns}, {options})"
+    files = f"read_parquet({_pattern(store, f'{table}/round={number}/*.parquet')}, hive_partitioning=false)"
+    return f"SELECT * EXCLUDE (run), {_quoted(store.run)} AS run, {int(number)} AS round FROM {files}"
 
 
-def _manifests(stores: Sequence[Store]) -> str | None:
-    patterns = _patterns(stores, "manifests/round=*/round.json")
+def _manifests(stores: Sequence[Store]) -> list[str]:
+    patterns = [_pattern(store, MANIFESTS) for store in stores if store.glob(MANIFESTS)]
     if not patterns:
-        return None
+        return []
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in MANIFEST.items())
     options = f"hive_partitioning=false, filename=true, maximum_object_size=100000000, columns={{{columns}}}"
-    return f"SELECT * EXCLUDE (filename), {_whose('filename')} FROM read_json({patterns}, {options})"
+    files = f"read_json([{', '.join(patterns)}], {options})"
+    return [f"SELECT * EXCLUDE (filename), {_whose('filename')} FROM {files}"]
 
 
-def _footers(stores: Sequence[Store]) -> str:
+def _footers(there: Sequence[tuple[Store, dict[str, set[str]]]]) -> str:
     """Provenance of every file: `content` is the JSON of its footer."""
-    one = "SELECT file_name, decode(value)::JSON AS content, {0} FROM parquet_kv_metadata({1}) WHERE key = 'pop'"
-    tables = [_patterns(stores, f"{name}/round=*/*.parquet") for name in TABLES]
-    scans = [one.format(_whose("file_name"), patterns) for patterns in tables if patterns]
+    one = "SELECT file_name, decode(value)::JSON AS content, {0} FROM parquet_kv_metadata([{1}]) WHERE key = 'pop'"
+    scans = []
+    for name in TABLES:
+        patterns = [_pattern(store, f"{name}/round=*/*.parquet") for store, rounds in there if name in rounds]
+        scans += [one.format(_whose("file_name"), ", ".join(patterns))] if patterns else []
     empty = "SELECT NULL::VARCHAR AS file_name, NULL::JSON AS content, NULL::VARCHAR AS run, NULL::INTEGER AS round"
     return " UNION ALL BY NAME ".join([f"{empty} WHERE false", *scans])
 
@@ -81,15 +96,13 @@ def _whose(filename: str) -> str:
     return f"{path.format(1)} AS run, {path.format(2)}::INTEGER AS round"
 
 
-def _patterns(stores: Sequence[Store], below: str) -> str | None:
-    """An SQL list with a pattern for each run that has such files; None where none has."""
-    found = [_pattern(store, below) for store in stores if store.glob(below)]
-    return f"[{', '.join(found)}]" if found else None
-
-
 def _pattern(store: Store, below: str) -> str:
     base = escape(store.base) if store.local else f"{_protocol(store)}://{escape(store.base)}"
-    return "'" + f"{base}/{below}".replace("'", "''") + "'"
+    return _quoted(f"{base}/{below}")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _protocol(store: Store) -> str:

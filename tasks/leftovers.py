@@ -55,10 +55,12 @@ def put_in_order(store: Store, plan: Plan, force: str | None, say: Say) -> set[t
     if forced:
         _forget(store, plan, forced)
     found = survey(store, plan.round)
-    stale = [file for file in found if _is_stale(plan, file)]
-    unwanted = [file for file in found if file.stage in forced and file not in stale and not file.damage]
-    going = {file.path for file in stale + unwanted} | {file.path for file in found if file.damage}
-    baseless = _baseless(plan, [file for file in found if file.path not in going])
+    whole = [file for file in found if not file.damage]
+    stale = [file for file in whole if _is_stale(plan, file)]
+    fresh = [file for file in whole if not _is_stale(plan, file)]
+    unwanted = [file for file in fresh if file.stage in forced]
+    left = [file for file in fresh if file.stage not in forced]
+    baseless = _baseless(plan, left)
     for file in found:
         if file.damage:
             store.set_aside(file.path)
@@ -71,8 +73,9 @@ def put_in_order(store: Store, plan: Plan, force: str | None, say: Say) -> set[t
             store.set_aside(file.path, under)
         if files:
             say(f"set aside {_counted(files)}: {why}")
-    left = [file for file in found if file.path not in going | {file.path for file in baseless}]
-    done = {(file.stage, file.shard) for file in left if file.stage and file.table == TABLE_OF.get(file.stage)}
+    gone = {file.path for file in baseless}
+    done = {(file.stage, file.shard) for file in left if file.stage and file.table == TABLE_OF.get(file.stage)
+            and file.path not in gone}  # fmt: skip
     _sort_journals(store, plan, done)
     return done
 

@@ -2,22 +2,20 @@
 
 import errno
 import json
-import os
 import shutil
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from schemas.errors import DependencyError, UserError, unwritable
+from schemas.errors import DependencyError, unwritable
+from tasks.lease import Holder, holder, in_use, lease
 from tasks.store import Store
 
 
 @contextmanager
-def run_lock(store: Store) -> Iterator[None]:
+def run_lock(store: Store, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Hold the run while the body runs.
 
     Raises:
@@ -29,17 +27,17 @@ def run_lock(store: Store) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-        (folder / ".holder.json").write_text(json.dumps(_holder()))
+        (folder / ".holder.json").write_text(json.dumps(holder()))
     except Timeout:
-        who = _who(store)
-        raise UserError(f"the run {store.run} is in use by {who}; wait for it, or choose another --run") from None
+        raise in_use(store.run, _who(store)) from None
     except OSError as error:
         lock.release()
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise unwritable(folder, error) from None
         raise DependencyError(f"cannot write in {folder}: {error.strerror}; choose another --root") from None
     try:
-        yield
+        with nullcontext() if store.local else lease(store, say):
+            yield
     finally:
         _tidy(folder)
         lock.release()
@@ -51,13 +49,9 @@ def _tidy(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _holder() -> dict[str, str | int]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-
-
-def _who(store: Store) -> str:
+def _who(store: Store) -> Holder:
     try:
-        holder = json.loads((store.workdir / ".holder.json").read_text())
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError):
-        return "another process"
+        found = json.loads((store.workdir / ".holder.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -149,16 +149,16 @@ def tail(log: Path, lines: int = 15) -> str:
 
 
 def _record_path(pid: int) -> Path:
-    return state_dir() / "processes" / f"{pid}-{_boot()[:8]}.json"
+    return state_dir() / "processes" / f"{pid}-{boot()[:8]}.json"
 
 
 def _write_record(path: Path, pid: int, name: str) -> None:
-    record = Record(_boot(), pid, started_at(pid) or 0.0, os.getpid(), started_at(os.getpid()) or 0.0, name)
+    record = Record(boot(), pid, started_at(pid) or 0.0, os.getpid(), started_at(os.getpid()) or 0.0, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(record)))
 
 
-def _boot() -> str:
+def boot() -> str:
     """The name of this start of this machine."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -233,7 +233,7 @@ def end_orphans() -> list[str]:
         except (ValueError, TypeError, OSError):
             path.unlink(missing_ok=True)
             continue
-        if record.boot != _boot() or alive(record.owner_pid, record.owner_started):
+        if record.boot != boot() or alive(record.owner_pid, record.owner_started):
             continue
         if not _is_another(record.pid, record.started) and _kill_group(record.pid):
             ended.append(record.name)

@@ -38,12 +38,14 @@ class Store:
 
     def __init__(self, root: str, run: str, compression_level: int = 3) -> None:
         try:
-            self.fs, base = fsspec.core.url_to_fs(root)
+            # listings are not remembered: other processes write, too
+            self.fs, base = fsspec.core.url_to_fs(root, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise UserError(f"--root {root}: {error}") from None
         self.root, self.run, self.compression_level = root, run, compression_level
         self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
         self.base = f"{base.rstrip('/')}/{run}"
+        self.lost: str | None = None  # why this process may not write any more
 
     @property
     def workdir(self) -> Path:
@@ -67,6 +69,8 @@ class Store:
 
     def publish(self, path: str, content: bytes) -> None:
         """Make `path` exist with `content`, at once and durably (object store: one put)."""
+        if self.lost:
+            raise DependencyError(self.lost)
         try:
             if not self.local:
                 self.fs.pipe_file(path, content)
@@ -83,13 +87,17 @@ class Store:
         """
         return self.read_file(self.path(table, round_, name), columns)
 
-    def read_file(self, path: str, columns: Sequence[str] | None = None) -> list[Row]:
+    def read_file(self, path: str, columns: Sequence[str] | None = None, again: bool = True) -> list[Row]:
         """The rows of a file, wherever it lies; see `read`."""
         try:
             with self.fs.open(path, "rb") as handle:
                 read = pq.read_table(handle, columns=columns, partitioning=None, page_checksum_verification=True)
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise self._damaged(path, error) from None
+            damage = self._damaged(path, error)
+            if again and not self.local and isinstance(damage, Damaged):
+                # an object is read in parts, and between two of them it may have been replaced by another whole one
+                return self.read_file(path, columns, again=False)
+            raise damage from None
         rows: list[Row] = read.to_pylist()
         return rows
 

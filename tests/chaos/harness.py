@@ -70,7 +70,7 @@ class Report:
         return "\n".join([found, *self.wrong])
 
 
-def contents(root: Path, run: str) -> Tables:
+def contents(root: Path | str, run: str) -> Tables:
     """Every row of every table, without the volatile columns."""
     con = connect(Store(str(root), run))
     found = {}
@@ -155,15 +155,14 @@ class Round:
         """Run the round until that part does; False where the round is finished, or past what that part does."""
         over = time.monotonic() + self.setting.patience_sec
         while time.monotonic() < over:
-            self.start()
-            assert self.process
-            if self.target(part) is not None and self.process.poll() is None:
-                return True
-            if (code := self.process.poll()) is not None:
+            if self.process is not None and (code := self.process.poll()) is not None:
                 if code == 0:
                     return False
                 self.must_go_on(code)
-            elif part == "server" and self.training():
+            self.start()
+            if self.target(part) is not None:
+                return True
+            if part == "server" and self.training():
                 return False
             time.sleep(0.02)
         said = self.log.read_text()[-3000:]
@@ -182,11 +181,11 @@ class Round:
         """Resume until it is done."""
         over = time.monotonic() + 10 * self.setting.patience_sec
         while time.monotonic() < over:
-            self.start()
-            assert self.process
-            if (code := self.process.wait()) == 0:
+            if self.process is not None and (code := self.process.wait()) == 0:
                 return
-            self.must_go_on(code)
+            if self.process is not None:
+                self.must_go_on(code)
+            self.start()
         raise TimeoutError(f"the round does not finish; see {self.log}")
 
     def faults(self) -> list[str]:
