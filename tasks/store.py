@@ -87,17 +87,14 @@ class Store:
         """
         return self.read_file(self.path(table, round_, name), columns)
 
-    def read_file(self, path: str, columns: Sequence[str] | None = None, again: bool = True) -> list[Row]:
+    def read_file(self, path: str, columns: Sequence[str] | None = None) -> list[Row]:
         """The rows of a file, wherever it lies; see `read`."""
         try:
-            with self.fs.open(path, "rb") as handle:
+            # an object is fetched at once: between two parts of it, another whole one may have taken its place
+            with self.fs.open(path, "rb") if self.local else io.BytesIO(self.fs.cat_file(path)) as handle:
                 read = pq.read_table(handle, columns=columns, partitioning=None, page_checksum_verification=True)
         except (pa.ArrowException, OSError, KeyError) as error:
-            damage = self._damaged(path, error)
-            if again and not self.local and isinstance(damage, Damaged):
-                # an object is read in parts, and between two of them it may have been replaced by another whole one
-                return self.read_file(path, columns, again=False)
-            raise damage from None
+            raise self._damaged(path, error) from None
         rows: list[Row] = read.to_pylist()
         return rows
 
@@ -130,7 +127,10 @@ class Store:
 
     def _damaged(self, path: str, error: Exception) -> Exception:
         """What reading a file ended with: an error with a number is the disk's or the network's, and no word on it."""
-        return error if getattr(error, "errno", None) else Damaged(self.within(path), "torn")
+        told = getattr(error, "errno", None) or isinstance(
+            error, FileNotFoundError
+        )  # which object stores do not number
+        return error if told else Damaged(self.within(path), "torn")
 
     def within(self, path: str) -> str:
         """A path as it is under the run's folder."""
