@@ -12,13 +12,12 @@ from tasks.text import final_answer
 
 T = TypeVar("T", bound=Output)
 _ITEM = {"criteria": "criterion", "marks": "mark"}
-_HINTS = {  # what stands for each value in the form that a prompt shows
+_HINTS = {  # what stands for each value in the tagged form that a prompt shows
     "problem": "the problem", "reference_answer": "the reference answer", "name": "a short name",
     "gold": "what a good answer has", "description": "what earns 2, 1 and 0", "thoughts": "your thoughts",
     "better": "first, second or tie", "weight": "a number", "rating": "0, 1 or 2", "first_mark": "0 to 10",
     "second_mark": "0 to 10",
 }  # fmt: skip
-_NUMBERS = {"weight": 1.0, "rating": 2, "first_mark": 7, "second_mark": 4}  # which JSON shows as numbers
 MAX_CHARS = 400_000
 
 
@@ -53,7 +52,8 @@ def parse(model: type[T], text: str, output_format: str) -> T:
 def format_instructions(model: type[Output], output_format: str) -> str:
     """The last lines of a prompt: the form of the reply."""
     if output_format == "json_schema":
-        return "Reply with one JSON object and nothing else, in this form:\n" + json.dumps(_example(model))
+        # no example with values: the server keeps to the schema, and a small model would copy them
+        return f"Reply with one JSON object and nothing else. Its keys: {_keys(model)}."
     return "Reply in exactly this form and with nothing after it:\n" + "\n".join(_tag_lines(model))
 
 
@@ -87,12 +87,12 @@ def _item_model(annotation: Any) -> type[Output] | None:
     return None
 
 
-def _example(model: type[Output]) -> dict[str, Any]:
-    example: dict[str, Any] = {}
+def _keys(model: type[Output]) -> str:
+    parts = []
     for name, field in model.model_fields.items():
         item = _item_model(field.annotation)
-        example[name] = [_example(item)] if item else _NUMBERS.get(name, _HINTS[name])
-    return example
+        parts.append(f'"{name}", a list of objects with the keys {_keys(item)}' if item else f'"{name}"')
+    return ", ".join(parts)
 
 
 def _tag_lines(model: type[Output]) -> list[str]:
