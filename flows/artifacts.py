@@ -1,7 +1,11 @@
 """What the Prefect UI shows of a round beside its task runs: progress a stage, the funnel, sample rubrics."""
 
-from typing import Any
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
+import httpx
 from duckdb import DuckDBPyConnection
 from prefect.artifacts import (
     acreate_markdown_artifact,
@@ -9,13 +13,23 @@ from prefect.artifacts import (
     acreate_table_artifact,
     aupdate_progress_artifact,
 )
+from prefect.exceptions import PrefectException
 
 from flows.display import LABELS
 from tasks.db import connect
 from tasks.plan import STAGES
 from tasks.store import Store
 
+T = TypeVar("T")
 SAMPLE_RUBRICS = 12
+PATIENCE_SEC = 10.0
+
+
+async def shown(work: Awaitable[T]) -> T | None:
+    """Show something, or nothing: Prefect's server may go away while a round runs, and must not stop it by that."""
+    with contextlib.suppress(httpx.HTTPError, PrefectException, TimeoutError):
+        return await asyncio.wait_for(work, PATIENCE_SEC)
+    return None
 
 
 class StageProgress:
@@ -27,13 +41,18 @@ class StageProgress:
     async def create(self, run: str) -> None:
         """One artifact for each stage, at 0 %."""
         for stage in STAGES:
-            self._ids[stage] = await acreate_progress_artifact(
-                progress=0.0, key=f"progress-{stage}", description=f"{LABELS[stage]} of {run}"
+            description = f"{LABELS[stage]} of {run}"
+            self._ids[stage] = await shown(
+                acreate_progress_artifact(progress=0.0, key=f"progress-{stage}", description=description)
             )
 
     async def move(self, stage: str, done: int, total: int) -> None:
         """Set a stage's progress."""
-        await aupdate_progress_artifact(self._ids[stage], progress=100.0 * done / max(total, 1))
+        if (known := self._ids[stage]) is None:
+            return  # a server that did not answer once is not asked again
+        progress = aupdate_progress_artifact(known, progress=100.0 * done / max(total, 1))
+        if await shown(progress) is None:
+            self._ids = dict.fromkeys(STAGES)
 
 
 def funnel_markdown(con: DuckDBPyConnection, run: str, round_: int) -> str:
@@ -47,7 +66,6 @@ async def round_artifacts(store: Store, round_: int) -> None:
     """The funnel as Markdown and sample rubrics as a table."""
     con = connect(store)
     funnel = funnel_markdown(con, store.run, round_)
-    await acreate_markdown_artifact(funnel, key="funnel", description=f"Funnel of {store.run}")
     query = f"""
         SELECT p.problem, c.name, c.gold, c.weight FROM criteria c JOIN problems p USING (run, round, problem_id)
         WHERE c.round = ? ORDER BY c.rubric_id, c.name LIMIT {SAMPLE_RUBRICS}
@@ -55,4 +73,6 @@ async def round_artifacts(store: Store, round_: int) -> None:
     cursor = con.execute(query, [round_])
     names = [column[0] for column in cursor.description]
     table = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    await acreate_table_artifact(table, key="sample-rubrics", description=f"Criteria of {store.run}, round {round_}")
+    await shown(acreate_markdown_artifact(funnel, key="funnel", description=f"Funnel of {store.run}"))
+    description = f"Criteria of {store.run}, round {round_}"
+    await shown(acreate_table_artifact(table, key="sample-rubrics", description=description))

@@ -16,9 +16,11 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
+import httpx
 import psutil
 
 from flows.display import stop_displays
+from schemas.errors import DependencyError
 from tasks.processes import stop_all
 
 LEAVE_SEC = 9.0  # in all: for the write in hand, for what was started to end, for Prefect to note the end
@@ -72,6 +74,11 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], say: Callable[[str], 
         _stop(flow, say)
         leave(143 if isinstance(stop, Terminated) else 130)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if isinstance(flow.error, httpx.HTTPError):  # from Prefect: those of model servers have names of our own
+        raise DependencyError(
+            "Prefect's server does not answer any more; nothing is lost: start it, or unset PREFECT_API_URL, and run "
+            "the same command again"
+        ) from None
     if flow.error:
         raise flow.error
     return flow.result

@@ -372,6 +372,32 @@ def hostile_completions(count: int) -> list[str]:
     return made
 
 
+def strange_completions(count: int) -> list[str]:
+    """Random bytes, half JSON, huge numbers, NaN, nesting, other languages, lone surrogates, control characters."""
+    draw = random.Random(11)
+    whole = [sheet(0, 1, 2), sheet(2), json.dumps({"problem": "Why is it so?", "reference_answer": "It is."}),
+             json.dumps({"criteria": [{"name": "n", "gold": None, "description": "d", "weight": 1.0}]})]  # fmt: skip
+    numbers = ["NaN", "-Infinity", "1e999", "9" * 400, "-0", "2.0000000000000001", "0x2", "1_0", "٢", "²"]
+    words = [
+        "Почему небо синее?",
+        "为什么天空是蓝色的？",
+        "لماذا السماء زرقاء؟",
+        "आकाश नीला क्यों है?",
+        "なぜ空は青いの？",
+    ]
+    kinds: list[Callable[[], str]] = [
+        lambda: draw.randbytes(draw.randint(1, 200)).decode("latin-1"),
+        lambda: draw.randbytes(draw.randint(1, 200)).decode("utf-8", "surrogateescape"),
+        lambda: (text := draw.choice(whole))[: draw.randint(0, len(text))],
+        lambda: draw.choice(whole).replace(draw.choice(["0", "1", "2"]), draw.choice(numbers)),
+        lambda: draw.choice('[{("') * draw.randint(1, 3000) + draw.choice(whole),
+        lambda: "\n".join(draw.choices(words, k=3)),
+        lambda: draw.choice(whole).replace("o", draw.choice("\ud800\udfff\udc80")),
+        lambda: "".join(chr(draw.randint(0, 0x1F)) for _ in range(40)) + draw.choice(whole),
+    ]
+    return [draw.choice(kinds)() for _ in range(count)]
+
+
 LONG = [
     unit * (200_000 // len(unit))
     for unit in (
@@ -403,7 +429,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_no_completion_crashes_a_parser_or_takes_long(name: str) -> None:
-    for text in [*hostile_completions(2000), *LONG, "x" * (MAX_CHARS + 1)]:
+    for text in [*hostile_completions(2000), *strange_completions(8000), *LONG, "x" * (MAX_CHARS + 1), "y " * 10**6]:
         started = time.process_time()
         try:
             found = PARSERS[name](text)
