@@ -26,6 +26,7 @@ err = Console(stderr=True, highlight=False)
 Root = Annotated[str, typer.Option("--root", help="folder or object store URL that holds the runs")]
 Run = Annotated[str | None, typer.Option("--run", help="the run; default: the newest under the root")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="override a setting: key.sub=value (repeatable)")]
+RoundNumber = Annotated[int | None, typer.Option("--round", help="the round; default: the run's newest")]
 DEFAULT_ROOT = os.environ.get("POP_ROOT", "data/runs")
 
 
@@ -87,6 +88,22 @@ def sql(
         run_query(stores, query, format_)
 
 
+@app.command(epilog="Example: pop audit reference_wins --run demo")
+def audit(
+    name: Annotated[str | None, typer.Argument(help="one audit; without it: all")] = None,
+    format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+    round_: RoundNumber = None,
+    audits: Annotated[str | None, typer.Option("--audits", help="a folder with audits of your own")] = None,
+    run: Run = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Did the round fool itself? Every audit's value, threshold and verdict; exit code 1 where a blocking one fails."""
+    from flows.audit import run_and_print
+
+    store = _store(root, run)
+    run_and_print(store, _round(store, round_), name, audits, format_, out)
+
+
 def run_name(name: str) -> str:
     """A run's name is a folder's name.
 
@@ -117,6 +134,16 @@ def _store(root: str, run: str | None) -> Any:
             f"there is no run {run!r} under {root}{did_you_mean(run, known)}; runs: {', '.join(known) or 'none'}"
         )
     return Store(root, run)
+
+
+def _round(store: Any, number: int | None) -> int:
+    """The round asked for, or the newest one."""
+    from tasks.runs import manifests
+
+    known = [manifest["round"] for manifest in manifests(store)]
+    if number is not None and number not in known:
+        raise UserError(f"run {store.run} has no round {number}; rounds: {', '.join(map(str, known))}")
+    return max(known) if number is None else number
 
 
 def _stores(root: str, run: str | None, all_: bool) -> list[Any]:

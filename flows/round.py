@@ -11,6 +11,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 
 from flows.artifacts import StageProgress, round_artifacts
+from flows.audit import audit_task
 from flows.display import Display
 from flows.outcome import print_funnel
 from schemas.config import Config
@@ -76,6 +77,7 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
             await asyncio.gather(*(_through(round_, shard, bars, len(shards.names)) for shard in shards.names))
 
         await round_artifacts(store, number)
+        audit_task(round_)
         model, why_not = None, why_not_trained(config)
         if why_not is None:
             display.expect("train", 1)
