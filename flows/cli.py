@@ -104,6 +104,22 @@ def audit(
     run_and_print(store, _round(store, round_), name, audits, format_, out)
 
 
+@app.command(epilog="Example: pop show 855fc04f (the beginning of an id is enough)")
+def show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="any id of any table, or the beginning of one")],
+    round_: RoundNumber = None,
+    run: Run = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """A row with everything that it came from and everything that was made of it."""
+    from flows.show import show as show_
+
+    store = _store(root, run)
+    if round_ is not None:
+        _round(store, round_)
+    show_(store, id_, round_, out)
+
+
 def run_name(name: str) -> str:
     """A run's name is a folder's name.
 
