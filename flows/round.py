@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tasks.lock import run_lock
 from tasks.models import Resolved, resolve
 from tasks.pair import pair_task
 from tasks.plan import ROLE_OF, STAGES, Plan, make_plan, package_version
+from tasks.probe import probe_task
 from tasks.propose import propose_task
 from tasks.rate import rate_task
 from tasks.rubric import rubric_task
@@ -33,8 +35,7 @@ from tasks.store import Store
 from tasks.train import FILE as TRAINED
 from tasks.train import train_task, why_not_trained
 
-SHARD_STAGES = ("propose", "answer", "rubric", "rate", "pair")
-TASKS = dict(zip(SHARD_STAGES, (propose_task, answer_task, rubric_task, rate_task, pair_task), strict=True))
+SHARD_STAGES = ("propose", "answer", "rubric", "rate", "probe", "pair")
 
 
 @flow(name="round", flow_run_name="{run}-r{round:03d}", persist_result=False)
@@ -74,7 +75,7 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
         for stage in SHARD_STAGES:
             display.expect(stage, len(shards.names))
         async with engines.started(_needs_models(round_, shards.names)):
-            await asyncio.gather(*(_through(round_, shard, bars, len(shards.names)) for shard in shards.names))
+            await asyncio.gather(*(_through(round_, shard, bars, shards.names) for shard in shards.names))
 
         await round_artifacts(store, number)
         audit_task(round_)
@@ -96,11 +97,13 @@ def _needs_models(round_: Round, shards: tuple[str, ...]) -> bool:
     return not all(round_.done(stage, shard) for stage in ROLE_OF for shard in shards)
 
 
-async def _through(round_: Round, shard: str, bars: StageProgress, total: int) -> None:
+async def _through(round_: Round, shard: str, bars: StageProgress, shards: tuple[str, ...]) -> None:
     """One shard through all its stages, without waiting for the others."""
-    for stage, stage_task in TASKS.items():
+    tasks = (propose_task, answer_task, rubric_task, rate_task, partial(probe_task, shards=shards), pair_task)
+    stage_task: Any
+    for stage, stage_task in zip(SHARD_STAGES, tasks, strict=True):
         await stage_task(round_, shard)
-        await bars.move(stage, round_.progress.done.get(stage, 0), total)
+        await bars.move(stage, round_.progress.done.get(stage, 0), len(shards))
 
 
 def _used_models(config: Config) -> set[str]:
