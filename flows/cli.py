@@ -120,6 +120,25 @@ def show(
     show_(store, id_, round_, out)
 
 
+@app.command(epilog="Example: pop export preferences-demo --run demo")
+def export(
+    target: Annotated[str, typer.Argument(help="a new folder, or an object store URL")],
+    round_: Annotated[int | None, typer.Option("--round", help="one round; default: all of the run")] = None,
+    license_: Annotated[str | None, typer.Option("--license", help="the corpus' licence, for the card")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="write over what is there")] = False,
+    run: Run = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """The preference data as a dataset that TRL, OpenRLHF and `datasets` read, with a card."""
+    from flows.export import export as export_
+
+    store = _store(root, run)
+    if round_ is not None:
+        _round(store, round_)
+    pairs = export_(store, target, round_, license_, overwrite)
+    out.print(f"{pairs} pairs in {target}", markup=False, soft_wrap=True)
+
+
 def run_name(name: str) -> str:
     """A run's name is a folder's name.
 
