@@ -1,8 +1,11 @@
-"""What the Prefect UI shows of a round beside its task runs: progress a stage, the funnel, sample rubrics."""
+"""What the Prefect UI shows of a round beside its task runs: progress a stage, and the report's plots and tables."""
 
+import base64
+import re
 from typing import Any
 
 from prefect.artifacts import (
+    acreate_image_artifact,
     acreate_markdown_artifact,
     acreate_progress_artifact,
     acreate_table_artifact,
@@ -10,11 +13,14 @@ from prefect.artifacts import (
 )
 
 from flows.display import LABELS
+from flows.plots import LIGHT, coloured, plots
+from flows.report import table_rows
 from tasks.db import connect
 from tasks.plan import STAGES
 from tasks.store import Store
 
 SAMPLE_RUBRICS = 12
+MOST_ROWS = 200  # that the UI takes of a table
 
 
 class StageProgress:
@@ -42,6 +48,23 @@ def funnel_markdown(store: Store, round_: int) -> str:
     )
     lines = [f"### Funnel of {store.run}, round {round_}", "", "| step | rows | ok |", "| --- | ---: | ---: |"]
     return "\n".join(lines + [f"| {stage} | {total} | {ok} |" for stage, total, ok in rows])
+
+
+def _key(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower())
+
+
+async def report_artifacts(store: Store, round_: int) -> None:
+    """The report's plots as images and its tables as tables. The UI has its own light and dark: they get a ground."""
+    about = f"{store.run}, round {round_}"
+    with connect(store) as con:
+        drawn, tables = plots(con, round_), table_rows(con, round_)
+    for title, svg in drawn.items():
+        image = coloured(svg, LIGHT).replace("<svg ", '<svg style="background:#fff" ', 1).encode()
+        url = f"data:image/svg+xml;base64,{base64.b64encode(image).decode()}"
+        await acreate_image_artifact(image_url=url, key=f"plot-{_key(title)}", description=f"{title} of {about}")
+    for title, rows in tables.items():
+        await acreate_table_artifact(rows[:MOST_ROWS], key=_key(title), description=f"{title} of {about}")
 
 
 async def round_artifacts(store: Store, round_: int) -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from prefect import task
+from prefect.artifacts import create_table_artifact
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +17,7 @@ from tasks.evidence import audit_connection
 from tasks.stage import TASK_OPTIONS, Round
 from tasks.store import Store
 
-STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "n/a": "dim"}
+STYLES = {"fail": "bold red", "warn": "yellow", "ok": "green", "n/a": "dim"}  # what is wrong comes first
 SIGNS = {"at_most": "≤", "at_least": "≥"}
 
 
@@ -33,7 +34,8 @@ def findings(store: Store, round_: int, name: str | None = None, folder: str | N
             raise UserError(f"no audit is called {name!r}{did_you_mean(name, known)}; audits: {', '.join(known)}")
         audits = [audit for audit in audits if audit.name == name]
     with audit_connection(store) as con:
-        return run_audits(con, audits, store.run, round_)
+        found = run_audits(con, audits, store.run, round_)
+    return sorted(found, key=lambda finding: tuple(STYLES).index(finding.verdict))
 
 
 def run_and_print(
@@ -116,10 +118,12 @@ def audit_task(round_: Round) -> list[dict[str, Any]]:
     for finding in found:
         if finding.verdict in ("warn", "fail"):
             round_.progress.say(f"audit {label(finding)}: {value(finding)}, wanted {threshold(finding)}")
+    rows = [as_row(finding) for finding in found]
+    create_table_artifact(rows, key="audits", description=f"Audits of {store.run}, round {number}")
     failed = failures(found)
     if failed and mode == "block":
         raise CheckFailed(
             f"audit {failed}. Nothing was trained; look with: pop audit --run {store.run}; "
             "to train all the same: --set gate.audits=warn"
         )
-    return [as_row(finding) for finding in found]
+    return rows

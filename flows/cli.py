@@ -139,6 +139,30 @@ def export(
     out.print(f"{pairs} pairs in {target}", markup=False, soft_wrap=True)
 
 
+@app.command(epilog="Example: pop report --run demo --out demo.html")
+def report(
+    out_: Annotated[str | None, typer.Option("--out", help="a file; default: report.html in the run's folder")] = None,
+    round_: RoundNumber = None,
+    run: Run = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """A round on one HTML page: funnel, scores, training, audits, probes, cost, and pairs to read."""
+    from flows.report import report as report_
+    from tasks.store import publish_local, unwritable
+
+    store = _store(root, run)
+    page = report_(store, _round(store, round_)).encode(errors="replace")
+    path = out_ or f"{store.base}/report.html"
+    if out_ is None:
+        store.publish(path, page)
+    else:
+        try:
+            publish_local(Path(out_), page)
+        except OSError as error:
+            raise unwritable(out_, error) from None
+    out.print(path, markup=False, soft_wrap=True)
+
+
 def run_name(name: str) -> str:
     """A run's name is a folder's name.
 

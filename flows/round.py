@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.artifacts import StageProgress, round_artifacts
+from flows.artifacts import StageProgress, report_artifacts, round_artifacts
 from flows.audit import audit_task
 from flows.display import Display
 from flows.outcome import print_funnel
@@ -89,6 +89,7 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
                 raise
             model = round_.read("models", TRAINED)[0]
             await bars.move("train", 1, 1)
+        await report_artifacts(store, number)
         _write_round(store, plan, finished=True)
     return {"run": run, "round": number, "root": root, "model": model, "not_trained": why_not}
 
