@@ -74,11 +74,13 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
         _tell_corpus(display, config, shards.documents, shards.counts)
         for stage in SHARD_STAGES:
             display.expect(stage, len(shards.names))
-        async with engines.started(_needs_models(round_, shards.names)):
+        fresh = _needs_models(round_, shards.names)
+        async with engines.started(fresh):
             await asyncio.gather(*(_through(round_, shard, bars, shards.names) for shard in shards.names))
 
         await round_artifacts(store, number)
-        audit_task(round_)
+        if not round_.done("train", TRAINED):  # what is trained has passed the gate
+            audit_task(round_)
         model, why_not = None, why_not_trained(config)
         if why_not is None:
             display.expect("train", 1)
@@ -89,7 +91,8 @@ async def run_round(config: Config, run: str, number: int, root: str, display: D
                 raise
             model = round_.read("models", TRAINED)[0]
             await bars.move("train", 1, 1)
-        await report_artifacts(store, number)
+        if fresh or model:
+            await report_artifacts(store, number)
         _write_round(store, plan, finished=True)
     return {"run": run, "round": number, "root": root, "model": model, "not_trained": why_not}
 

@@ -22,7 +22,10 @@ def audit_connection(store: Store) -> duckdb.DuckDBPyConnection:
     Raises:
         UserError: a file of `evaluation.files` cannot be read.
     """
-    con = connect(store, *(Store(store.root, name) for name in sources(store)))
+    con = connect(store)
+    if others := _sources(con, store):
+        con.close()
+        con = connect(store, *(Store(store.root, name) for name in others))
     named = sorted({file for manifest in manifests(store) for file in _files(manifest)})
     scans = [
         "SELECT run, 'held-out documents' AS source, text FROM documents WHERE split = 'heldout' AND status = 'ok'"
@@ -32,11 +35,10 @@ def audit_connection(store: Store) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def sources(store: Store) -> list[str]:
+def _sources(con: duckdb.DuckDBPyConnection, store: Store) -> list[str]:
     """The runs that rows of this run were taken from, as far as they are still there."""
-    with connect(store) as con:
-        rows = " UNION ".join(f"SELECT reused_from FROM {table}" for table in _REUSED)
-        found = con.execute(f"SELECT DISTINCT split_part(reused_from, '/', 1) FROM ({rows})").fetchall()
+    rows = " UNION ".join(f"SELECT reused_from FROM {table}" for table in _REUSED)
+    found = con.execute(f"SELECT DISTINCT split_part(reused_from, '/', 1) FROM ({rows})").fetchall()
     names = {name for (name,) in found if name} - {store.run}
     return sorted(names & set(runs(store.root))) if names else []
 
