@@ -1,13 +1,16 @@
-"""What the Prefect UI shows of a round beside its task runs: progress a stage, the funnel, sample rubrics."""
+"""What the Prefect UI shows of a round beside its task runs: progress a stage, and the report's plots and tables."""
 
 import asyncio
+import base64
 import contextlib
+import re
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import httpx
 from duckdb import DuckDBPyConnection
 from prefect.artifacts import (
+    acreate_image_artifact,
     acreate_markdown_artifact,
     acreate_progress_artifact,
     acreate_table_artifact,
@@ -16,6 +19,8 @@ from prefect.artifacts import (
 from prefect.exceptions import PrefectException
 
 from flows.display import LABELS
+from flows.plots import LIGHT, coloured, plots
+from flows.report import table_rows
 from tasks.db import connect
 from tasks.plan import STAGES
 from tasks.store import Store
@@ -23,6 +28,7 @@ from tasks.store import Store
 T = TypeVar("T")
 SAMPLE_RUBRICS = 12
 PATIENCE_SEC = 10.0
+MOST_ROWS = 200  # that the UI takes of a table
 
 
 async def shown(work: Awaitable[T]) -> T | None:
@@ -60,6 +66,24 @@ def funnel_markdown(con: DuckDBPyConnection, run: str, round_: int) -> str:
     rows = con.execute("SELECT stage, total, ok FROM funnel WHERE round = ? ORDER BY step", [round_]).fetchall()
     lines = [f"### Funnel of {run}, round {round_}", "", "| step | rows | ok |", "| --- | ---: | ---: |"]
     return "\n".join(lines + [f"| {stage} | {total} | {ok} |" for stage, total, ok in rows])
+
+
+def _key(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower())
+
+
+async def report_artifacts(store: Store, round_: int) -> None:
+    """The report's plots as images and its tables as tables. The UI has its own light and dark: they get a ground."""
+    about = f"{store.run}, round {round_}"
+    with connect(store) as con:
+        drawn, tables = plots(con, round_), table_rows(con, round_)
+    for title, svg in drawn.items():
+        image = coloured(svg, LIGHT).replace("<svg ", '<svg style="background:#fff" ', 1).encode()
+        url = f"data:image/svg+xml;base64,{base64.b64encode(image).decode()}"
+        key, words = f"plot-{_key(title)}", f"{title} of {about}"
+        await shown(acreate_image_artifact(image_url=url, key=key, description=words))
+    for title, rows in tables.items():
+        await shown(acreate_table_artifact(rows[:MOST_ROWS], key=_key(title), description=f"{title} of {about}"))
 
 
 async def round_artifacts(store: Store, round_: int) -> None:

@@ -25,6 +25,7 @@ err = Console(stderr=True, highlight=False)
 Root = Annotated[str, typer.Option("--root", help="folder or object store URL that holds the runs")]
 Run = Annotated[str | None, typer.Option("--run", help="the run; default: the newest under the root")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="override a setting: key.sub=value (repeatable)")]
+RoundNumber = Annotated[int | None, typer.Option("--round", help="the round; default: the run's newest")]
 DEFAULT_ROOT = os.environ.get("POP_ROOT", "data/runs")
 
 
@@ -101,6 +102,81 @@ def sql(
         run_query(stores, query, format_)
 
 
+@app.command(epilog="Example: pop audit reference_wins --run demo")
+def audit(
+    name: Annotated[str | None, typer.Argument(help="one audit; without it: all")] = None,
+    format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+    round_: RoundNumber = None,
+    audits: Annotated[str | None, typer.Option("--audits", help="a folder with audits of your own")] = None,
+    run: Run = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Did the round fool itself? Every audit's value, threshold and verdict; exit code 1 where a blocking one fails."""
+    from flows.audit import run_and_print
+
+    store = _store(root, run)
+    run_and_print(store, _round(store, round_), name, audits, format_, out)
+
+
+@app.command(epilog="Example: pop show 855fc04f (the beginning of an id is enough)")
+def show(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="any id of any table, or the beginning of one")],
+    round_: RoundNumber = None,
+    run: Run = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """A row with everything that it came from and everything that was made of it."""
+    from flows.show import show as show_
+
+    store = _store(root, run)
+    if round_ is not None:
+        _round(store, round_)
+    show_(store, id_, round_, out)
+
+
+@app.command(epilog="Example: pop export preferences-demo --run demo")
+def export(
+    target: Annotated[str, typer.Argument(help="a new folder, or an object store URL")],
+    round_: Annotated[int | None, typer.Option("--round", help="one round; default: all of the run")] = None,
+    license_: Annotated[str | None, typer.Option("--license", help="the corpus' licence, for the card")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="write over what is there")] = False,
+    run: Run = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """The preference data as a dataset that TRL, OpenRLHF and `datasets` read, with a card."""
+    from flows.export import export as export_
+
+    store = _store(root, run)
+    if round_ is not None:
+        _round(store, round_)
+    pairs = export_(store, target, round_, license_, overwrite)
+    out.print(f"{pairs} pairs in {target}", markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: pop report --run demo --out demo.html")
+def report(
+    out_: Annotated[str | None, typer.Option("--out", help="a file; default: report.html in the run's folder")] = None,
+    round_: RoundNumber = None,
+    run: Run = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """A round on one HTML page: funnel, scores, training, audits, probes, cost, and pairs to read."""
+    from flows.report import report as report_
+    from tasks.store import publish_local
+
+    store = _store(root, run)
+    page = report_(store, _round(store, round_)).encode(errors="replace")
+    path = out_ or f"{store.base}/report.html"
+    if out_ is None:
+        store.publish(path, page)
+    else:
+        try:
+            publish_local(Path(out_), page)
+        except OSError as error:
+            raise unwritable(out_, error) from None
+    out.print(path, markup=False, soft_wrap=True)
+
+
 def run_name(name: str) -> str:
     """A run's name is a folder's name.
 
@@ -131,6 +207,16 @@ def _store(root: str, run: str | None) -> Any:
             f"there is no run {run!r} under {root}{did_you_mean(run, known)}; runs: {', '.join(known) or 'none'}"
         )
     return Store(root, run)
+
+
+def _round(store: Any, number: int | None) -> int:
+    """The round asked for, or the newest one."""
+    from tasks.runs import manifests
+
+    known = [manifest["round"] for manifest in manifests(store)]
+    if number is not None and number not in known:
+        raise UserError(f"run {store.run} has no round {number}; rounds: {', '.join(map(str, known))}")
+    return max(known) if number is None else number
 
 
 def _stores(root: str, run: str | None, all_: bool) -> list[Any]:

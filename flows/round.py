@@ -11,7 +11,8 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.artifacts import StageProgress, round_artifacts
+from flows.artifacts import StageProgress, report_artifacts, round_artifacts
+from flows.audit import audit_task
 from flows.display import Display
 from flows.outcome import print_funnel
 from schemas.config import Config
@@ -25,6 +26,7 @@ from tasks.lock import run_lock
 from tasks.models import Resolved, resolve, with_frozen
 from tasks.pair import pair_task, round_cutoff
 from tasks.plan import ROLE_OF, STAGES, Plan, make_plan, package_version
+from tasks.probe import probe_task
 from tasks.propose import propose_task
 from tasks.rate import rate_task
 from tasks.reuse import refuse_differences, sources
@@ -37,9 +39,10 @@ from tasks.store import Store
 from tasks.train import FILE as TRAINED
 from tasks.train import train_task, why_not_trained
 
-SHARD_STAGES = ("propose", "answer", "rubric", "rate", "pair")
+SHARD_STAGES = ("propose", "answer", "rubric", "rate", "probe", "pair")
 SHOWN_ONE_BY_ONE = 40
-TASKS = dict(zip(SHARD_STAGES, (propose_task, answer_task, rubric_task, rate_task, pair_task), strict=True))
+_TASKS = (propose_task, answer_task, rubric_task, rate_task, probe_task, pair_task)
+TASKS = dict(zip(SHARD_STAGES, _TASKS, strict=True))
 
 
 @flow(name="round", flow_run_name="{run}-r{round:03d}", persist_result=False)
@@ -92,17 +95,19 @@ async def run_round(
         for stage in SHARD_STAGES:
             display.expect(stage, len(shards.names))
         owed = await _reused(round_, shards.names, bars)
-        total = len(shards.names)
+        total, needed = len(shards.names), _needed_models(round_, owed)
         # the widest pairs of a round are known only when all of it is rated
         together = config.pairing.strategy == "top_fraction"
         first = SHARD_STAGES[:-1] if together else SHARD_STAGES
-        async with engines.started(_needed_models(round_, owed)):
+        async with engines.started(needed):
             await _at_once(_through(round_, shard, bars, total, first) for shard in owed)
         if together:
             round_.cutoff = round_cutoff(round_, shards.names)
             await _at_once(_through(round_, shard, bars, total, ["pair"]) for shard in owed)
 
         await round_artifacts(store, number)
+        if not round_.done("train", TRAINED):  # what is trained has passed the gate
+            audit_task(round_)
         model, why_not = None, why_not_trained(config)
         if why_not is None:
             display.expect("train", 1)
@@ -113,6 +118,8 @@ async def run_round(
                 raise
             model = round_.read("models", TRAINED)[0]
             await bars.move("train", 1, 1)
+        if needed or model:
+            await report_artifacts(store, number)
         _write_round(store, plan, finished=True)
     return {"run": run, "round": number, "root": root, "model": model, "not_trained": why_not}
 

@@ -244,11 +244,21 @@ class TrainingConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """Reserved for the evaluation of a candidate against its parent."""
+    """How the judge and the candidate are looked at."""
+
+    files: tuple[str, ...] = Field(
+        (), description="evaluation data (.jsonl, .json, .csv, .parquet, text) that no problem may share 13 words with"
+    )
+    probes: int = Field(4, ge=0, description="problems a round whose judge is probed with made answers; 0: none")
 
 
 class GateConfig(Section):
-    """Reserved for the decision whether a candidate is promoted."""
+    """What must hold before a model is trained and promoted."""
+
+    audits: Literal["block", "warn", "off"] = Field(
+        "block",
+        description="before training, a blocking audit that fails: stops the round, is told, or is not looked at",
+    )
 
 
 class EngineConfig(Section):

@@ -167,11 +167,18 @@ TABLES: dict[str, Table] = {
         _table(
             "probes",
             "probe_id",
+            ("problem_id", TEXT),
+            ("rubric_id", TEXT),
             ("kind", TEXT),
             ("answer_id", TEXT),
+            ("text", TEXT),
+            ("mode", TEXT),
             ("score", FLOAT),
+            ("reference_score", FLOAT),
             ("expected", TEXT),
             ("passed", pa.bool_()),
+            *OUTCOME,
+            ("generation_id", TEXT),
         ),
         _table(
             "generations",

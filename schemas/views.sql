@@ -8,19 +8,21 @@ list_transform([words(t)], lambda w: list_distinct(
 
 -- share of the n-grams of a that b has too; null where a has none
 CREATE MACRO share_of_ngrams(a, b, n) AS
-len(list_intersect(ngrams(a, n), ngrams(b, n))) / nullif(len(ngrams(a, n)), 0);
+list_transform([{'own': ngrams(a, n), 'other': ngrams(b, n)}],
+               lambda s: len(list_intersect(s.own, s.other)) / nullif(len(s.own), 0))[1];
 
--- one row a rubric criterion
+-- one row a rubric criterion (not by a lateral join: a filter on it would be many times slower)
 CREATE VIEW criteria AS
-SELECT r.run, r.round, r.rubric_id, r.problem_id, r.document_id, c.name, c.gold, c.description, c.weight
-FROM rubrics r, unnest(r.criteria) AS u(c)
-WHERE r.status = 'ok';
+SELECT run, round, rubric_id, problem_id, document_id, c.name, c.gold, c.description, c.weight
+FROM (SELECT run, round, rubric_id, problem_id, document_id, unnest(criteria) AS c FROM rubrics WHERE status = 'ok');
 
 -- one row an answer and criterion
 CREATE VIEW criterion_ratings AS
-SELECT t.run, t.round, t.rating_id, t.answer_id, t.rubric_id, t.problem_id, m.name, m.rating, m.thoughts
-FROM ratings t, unnest(t.ratings) AS u(m)
-WHERE t.status = 'ok';
+SELECT run, round, rating_id, answer_id, rubric_id, problem_id, m.name, m.rating, m.thoughts
+FROM (
+    SELECT run, round, rating_id, answer_id, rubric_id, problem_id, unnest(ratings) AS m
+    FROM ratings WHERE status = 'ok'
+);
 
 -- problem, reference answer and rubric of each document
 CREATE VIEW triples AS

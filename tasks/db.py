@@ -28,7 +28,7 @@ def connect(*stores: Store) -> duckdb.DuckDBPyConnection:
     """
     con = duckdb.connect(":memory:")
     con.execute("SET autoinstall_known_extensions=false; SET autoload_known_extensions=false")
-    con.execute("SET enable_progress_bar=false; SET TimeZone='UTC'")
+    con.execute("SET enable_progress_bar=false; SET TimeZone='UTC'; SET parquet_metadata_cache=true")
     if not stores[0].local:
         con.register_filesystem(stores[0].fs)
     there = [(store, _rounds(store)) for store in stores]

@@ -13,19 +13,21 @@ from schemas.config import Config
 from schemas.ids import content_id
 from tasks.prompts import Prompts, names_of
 
-STAGES = ("shard", "propose", "answer", "rubric", "rate", "pair", "train")
-TABLE_OF = dict(zip(STAGES, ("documents", "problems", "answers", "rubrics", "ratings", "pairs", "models"), strict=True))
-ROLE_OF = {"propose": "propose", "answer": "answer", "rubric": "rubric", "rate": "judge"}
+STAGES = ("shard", "propose", "answer", "rubric", "rate", "probe", "pair", "train")
+TABLES_OF_STAGES = ("documents", "problems", "answers", "rubrics", "ratings", "probes", "pairs", "models")
+TABLE_OF = dict(zip(STAGES, TABLES_OF_STAGES, strict=True))
+ROLE_OF = {"propose": "propose", "answer": "answer", "rubric": "rubric", "rate": "judge", "probe": "judge"}
 READS = {
     "shard": (), "propose": ("shard",), "answer": ("propose",), "rubric": ("propose", "answer"),
-    "rate": ("rubric", "answer", "propose"), "pair": ("rate", "answer"), "train": ("pair",),
+    "rate": ("rubric", "answer", "propose"), "probe": ("rate", "answer"),
+    "pair": ("rate", "answer"), "train": ("pair",),
 }  # fmt: skip
 # How many rows there are is not what any one of them is: with more answers, those that there are stay.
 NOT_IN_KEYS = frozenset(
     {"sampling.answers", "task.problems_per_document", "task.max_similarity", "task.max_attempts", "earlier_rounds"}
 )
 # raised when the code of a stage makes other rows from the same settings
-VERSIONS = {"shard": 1, "propose": 1, "answer": 1, "rubric": 1, "rate": 1, "pair": 1, "train": 1}
+VERSIONS = {"shard": 1, "propose": 1, "answer": 1, "rubric": 1, "rate": 1, "probe": 1, "pair": 1, "train": 1}
 _PROBLEMS = ("problems_per_document", "max_similarity", "min_reference_words")
 
 
@@ -166,8 +168,10 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
         own |= {"sampling.answers": config.sampling.answers, "sampling.cut_answers": config.sampling.cut_answers}
     if stage == "rubric":
         own |= {"rubric": config.rubric.model_dump(exclude={"criteria"}) | {"shown_answers": shown_answers(config)}}
-    if stage == "rate":
+    if stage in ("rate", "probe"):
         own |= {"rating": _rating(config)}
+    if stage == "probe":
+        own |= {"probes": config.evaluation.probes}
     return own
 
 

@@ -44,12 +44,14 @@ class Round:
 
     def __init__(self, plan: Plan, store: Store, engines: Mapping[str, Engine], progress: Progress) -> None:
         self.plan, self.store, self.engines, self.progress = plan, store, engines, progress
+        self.shards: tuple[str, ...] = ()
         self.in_order = InOrder(plan, store, ())
         self.cutoff: float | None = None  # see `tasks.pair`
         self._finished: set[tuple[str, str]] = set()
 
     def line_up(self, shards: Sequence[str]) -> None:
         """Say which shards there are, in order."""
+        self.shards = tuple(shards)
         self.in_order = InOrder(self.plan, self.store, shards)
         for shard in shards:
             if self.done("propose", shard):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from schemas.load import PROJECT, load_config, presets
 from schemas.tables import TABLES
+from tasks.audit import SHIPPED
 from tasks.db import connect
 from tasks.judging import MODES
 from tasks.store import Store
@@ -20,8 +21,12 @@ COMMANDS = [
 
 
 def test_every_query_runs(fake_root: Path) -> None:
-    queries = [shlex.split(c)[2] for c in COMMANDS if c.startswith('pop sql "')]
-    assert len(queries) >= 4
+    words = [word for c in COMMANDS if c.startswith("pop sql ") for word in shlex.split(c.split(" > ")[0])]
+    queries = [word for word in words if word.startswith(("select ", "from "))]
+    examples = dict(re.findall(r"^\| `(\w+)` \| .* \| `(.+)` \|$", README, re.MULTILINE))
+    assert len(queries) >= 4 and len(examples) >= 11
+    assert all(view in query for view, query in examples.items())
+    queries += [*examples.values(), *re.findall(r"`(select [^`]+)`", README)]
     for query in queries:
         connect(Store(str(fake_root), "fake")).execute(query).fetchall()
 
@@ -48,6 +53,7 @@ def test_presets_tables_views_and_targets_are_those_that_there_are(fake_root: Pa
     listed = set(re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", README, re.MULTILINE))
     names = {name for row in listed for name in re.findall(r"\w+", row)} - set(presets()) - set(MODES)
     assert names <= views
-    assert set(TABLES) - names <= {"evaluations", "probes"}
+    assert set(TABLES) - names <= {"evaluations"}
+    assert "data/audits/ties.sql" in README and f"runs {len(list(SHIPPED.glob('*.sql')))} queries" in README
     targets = re.findall(r"^(\w+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
     assert {c.split()[1] for c in COMMANDS if c.startswith("make ")} <= set(targets)

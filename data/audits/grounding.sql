@@ -1,0 +1,22 @@
+-- title: Grounding of gold facts
+-- meaning: Share of gold facts (of up to 500 rubrics) of whose words with four letters or more at least 0.6 stand in the
+--   document. Low: the rubric invents what it checks.
+-- threshold: 0.4
+-- direction: at_least
+-- blocks: no
+-- needs: 10
+WITH sample AS (
+    SELECT run, round, document_id, criteria FROM rubrics WHERE status = 'ok'
+    QUALIFY row_number() OVER (PARTITION BY run, round ORDER BY hash(rubric_id)) <= 500
+),
+fact AS (
+    SELECT run, round, document_id, list_distinct(list_filter(words(c.gold), lambda w: len(w) >= 4)) AS w
+    FROM sample, unnest(criteria) AS u(c)
+),
+document AS (
+    SELECT run, round, document_id, list_distinct(words(text)) AS w
+    FROM documents SEMI JOIN sample USING (run, round, document_id) WHERE status = 'ok'
+)
+SELECT run, round, avg((len(list_intersect(f.w, d.w)) >= 0.6 * len(f.w))::INT) AS value, count(*) AS n
+FROM fact f JOIN document d USING (run, round, document_id)
+WHERE len(f.w) > 0 GROUP BY ALL
