@@ -176,7 +176,7 @@ _PAIRED = """pairs p JOIN answers c ON c.run = p.run AND c.round = p.round AND c
 JOIN answers r ON r.run = p.run AND r.round = p.round AND r.answer_id = p.rejected_answer_id"""
 PLOTS: dict[str, tuple[str, Callable[["Axes", Rows], None]]] = {
     "Funnel": ("SELECT stage, total, ok FROM funnel WHERE round = ? ORDER BY step", _funnel),
-    "Scores": (f"SELECT a.rollout < 0, score FROM {_SCORED}", _scores),
+    "Scores": (f"SELECT a.rollout < 0, score FROM {_SCORED} ORDER BY hash(answer_id) LIMIT {BINNED}", _scores),
     "Reference against answers": (
         f"SELECT mean_score, reference_score FROM gap WHERE round = ? AND {_GAP} ORDER BY hash(problem_id) "
         f"LIMIT {POINTS}",

@@ -4,7 +4,8 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
@@ -23,6 +24,17 @@ _READING = {"SELECT", "EXPLAIN", "PRAGMA"}
 MAX_ROWS = 200  # of a table on a terminal
 
 
+def _cancellable(con: duckdb.DuckDBPyConnection, work: Callable[[], None]) -> None:
+    """Do `work` in a thread, so that Ctrl-C reaches this one and ends the query; then KeyboardInterrupt goes on."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            con.interrupt()
+            raise
+
+
 def run_query(stores: Sequence[Store], query: str, output: str) -> None:
     """Run one query and print its result.
 
@@ -30,8 +42,9 @@ def run_query(stores: Sequence[Store], query: str, output: str) -> None:
         UserError: DuckDB does not take it; its own first line, which names what is near, is the text.
     """
     try:
-        relation = _one(connect(*stores), query)
-        {"table": _table, "json": _json, "csv": _csv, "parquet": _parquet}[output](relation)
+        con = connect(*stores)
+        write = {"table": _table, "json": _json, "csv": _csv, "parquet": _parquet}[output]
+        _cancellable(con, lambda: write(_one(con, query)))
     except duckdb.Error as error:
         raise UserError(_reason(error)) from None
 
@@ -171,11 +184,10 @@ def _answer(con: duckdb.DuckDBPyConnection, query: str, console: Console) -> Non
     if not query:
         return
     try:
-        _print_table(_one(con, query), Console(highlight=False))
+        _cancellable(con, lambda: _print_table(_one(con, query), Console(highlight=False)))
     except duckdb.Error as error:
         console.print(_reason(error), style="red", markup=False)
     except UserError as error:
         console.print(str(error), style="red", markup=False)
     except KeyboardInterrupt:
-        con.interrupt()
         console.print("cancelled", style="dim")

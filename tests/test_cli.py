@@ -4,12 +4,15 @@ import csv
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows import settings
@@ -108,6 +111,18 @@ def test_what_a_text_says_to_the_terminal_is_shown_and_not_done(cli: Cli, fake_r
     query = "SELECT '[red]a[/red] :smile:' || chr(27) || '[2J' || chr(8238) AS text"
     code, out, _ = cli("sql", query, "--run", "fake", "--root", str(fake_root))
     assert code == 0 and "[red]a[/red] :smile:␛[2J\\u202e" in out and "\x1b" not in out
+
+
+def test_ctrl_c_ends_a_query_in_one_line(fake_root: Path) -> None:
+    endless = "select count(*) from range(1000000000000) t(a) where a % 7 = 3"
+    command = [sys.executable, "-m", "flows.cli", "sql", endless, "--run", "fake", "--root", str(fake_root)]
+    query = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    busy = psutil.Process(query.pid)
+    while busy.num_threads() < 2 or busy.cpu_times().user < 4:  # the query is at work
+        time.sleep(0.2)
+    query.send_signal(signal.SIGINT)
+    _, err = query.communicate(timeout=60)
+    assert query.returncode == 130 and len(err.strip().splitlines()) <= 1 and "Traceback" not in err
 
 
 def test_columns_of_the_same_name_keep_their_values_in_every_format(cli: Cli, fake_root: Path) -> None:

@@ -265,7 +265,7 @@ def test_a_root_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
 
 # Fingerprints
 
-AFTER_RUBRIC = {"rubric", "rate", "pair", "train"}
+AFTER_RUBRIC = {"rubric", "rate", "probe", "pair", "train"}
 TWO_MODELS: Row = {"models": {"policy": {"path": "a/b"}, "teacher": {"path": "c/d"}}}
 
 
@@ -299,9 +299,9 @@ def test_what_does_not_change_the_output_changes_no_fingerprint(change: Row) -> 
         ({"rubric": {"show_document": False}}, AFTER_RUBRIC),
         ({"sampling": {"rubric": {"temperature": 0.1}}}, AFTER_RUBRIC),
         ({"roles": {"rubric": "teacher"}}, AFTER_RUBRIC),
-        ({"roles": {"judge": "teacher"}}, {"rate", "pair", "train"}),
-        ({"sampling": {"judge": {"temperature": 0.1}}}, {"rate", "pair", "train"}),
-        ({"rating": {"mode": "likelihood"}}, {"rate", "pair", "train"}),
+        ({"roles": {"judge": "teacher"}}, {"rate", "probe", "pair", "train"}),
+        ({"sampling": {"judge": {"temperature": 0.1}}}, {"rate", "probe", "pair", "train"}),
+        ({"rating": {"mode": "likelihood"}}, {"rate", "probe", "pair", "train"}),
         ({"pairing": {"min_margin": 0.1}}, {"pair", "train"}),
         ({"training": {"beta": 0.2}}, {"train"}),
         ({"training": {"max_tokens": 512}}, {"train"}),
@@ -314,11 +314,15 @@ def test_a_change_re_does_its_stage_and_what_follows(change: Row, stages: set[st
 @pytest.mark.parametrize("layer", [{"rubric": {"shown_answers": 0}}, STEPWISE])
 def test_a_rubric_that_shows_no_answers_does_not_depend_on_them(layer: Row) -> None:
     more = config(layer, sampling={"answers": 5})
-    assert changed(config(layer), more) == {"answer", "rate", "pair", "train"}
+    assert changed(config(layer), more) == {"answer", "rate", "probe", "pair", "train"}
 
 
 def test_another_prompt_re_does_the_stage_that_sends_it(tmp_path: Path) -> None:
-    for name, stages in (("rubric", AFTER_RUBRIC), ("judge", {"rate", "pair", "train"}), ("facts_step", set[str]())):
+    for name, stages in (
+        ("rubric", AFTER_RUBRIC),
+        ("judge", {"rate", "probe", "pair", "train"}),
+        ("facts_step", set[str]()),
+    ):
         own = tmp_path / name
         own.mkdir()
         (own / "judge.txt").write_text((HERE / "general" / "judge.txt").read_text())

@@ -1,7 +1,7 @@
 -- title: Chosen is longer
 -- meaning: Share of pairs whose chosen answer has more words (equal: half). DPO learns length: inside a window of 100
 --   words it can still be longer every time.
--- threshold: 0.85
+-- threshold: 0.9
 -- direction: at_most
 -- blocks: yes
 -- needs: 20
