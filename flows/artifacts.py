@@ -1,18 +1,23 @@
 """What the Prefect UI shows of a round beside its task runs: progress a stage, the funnel, sample rubrics."""
 
+import base64
+import re
 from typing import Any
 
 from prefect.artifacts import (
+    acreate_image_artifact,
     acreate_markdown_artifact,
     acreate_progress_artifact,
     acreate_table_artifact,
     aupdate_progress_artifact,
 )
 
+from flows.curves import curves_svg
 from flows.display import LABELS
 from tasks.db import connect
 from tasks.plan import STAGES
-from tasks.store import Store
+from tasks.registry import lineage
+from tasks.store import Row, Store
 
 SAMPLE_RUBRICS = 12
 
@@ -55,3 +60,54 @@ async def round_artifacts(store: Store, round_: int) -> None:
     names = [column[0] for column in cursor.description]
     table = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     await acreate_table_artifact(table, key="sample-rubrics", description=f"Criteria of {store.run}, round {round_}")
+
+
+async def training_artifact(store: Store, round_: int) -> None:
+    """Loss and accuracy of the training as an image."""
+    rows = connect(store).execute(
+        "SELECT step, loss, accuracy FROM training_steps WHERE round = ? ORDER BY step", [round_]
+    )
+    curve = curves_svg(rows.fetchall(), f"{store.run}, round {round_}")
+    if curve:
+        url = "data:image/svg+xml;base64," + base64.b64encode(curve.encode()).decode()
+        await acreate_image_artifact(
+            image_url=url, key=_key("training", store.run), description=f"Training of {store.run}, round {round_}"
+        )
+
+
+async def decision_artifact(store: Store, number: int, row: Row) -> None:
+    """What the gate decided, with its numbers, and where the tables are."""
+    lines = [
+        f"### {store.run}, round {number}: **{row['decision'].replace('_', ' ')}**", "",
+        str(row["reason"]), "", "| metric | value | 95 % interval | bound |", "| --- | ---: | --- | --- |",
+        f"| {row['metric']} | {_shown(row['value'])} | {_shown(row['low'])} to {_shown(row['high'])} "
+        f"| above {_shown(row['threshold'])} |",
+    ]  # fmt: skip
+    for guard in row["guards"] or ():
+        state = {None: "not measured", True: "broken", False: "kept"}[guard["broken"]]
+        lines.append(
+            f"| {guard['metric']} | {_shown(guard['value'])} | | falls by {guard['max_fall']:g} at most: {state} |"
+        )
+    lines += ["", f"The model that stands now: `{row['standing_model_id'] or 'the one of the configuration'}`", "",
+              f"Tables: `{store.base}`; ask them: `pop sql --run {store.run} \"from evaluations\"`"]  # fmt: skip
+    await acreate_markdown_artifact(
+        "\n".join(lines), key=_key("gate", store.run), description=f"The gate's decision on {store.run}"
+    )
+
+
+async def lineage_artifact(store: Store, why: str) -> None:
+    """The models of the run with their parents and statuses, and why it stopped."""
+    table = [
+        {name: row[name] for name in ("round", "model_id", "parent", "status", "value", "low", "high", "stands")}
+        for row in lineage(store)
+    ]  # fmt: skip
+    await acreate_table_artifact(table, key=_key("models", store.run), description=f"{store.run} stopped: {why}")
+
+
+def _key(what: str, run: str) -> str:
+    """An artifact's key: lower case, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{what}-{run}".lower()).strip("-")
+
+
+def _shown(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.4g}"

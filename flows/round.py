@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.artifacts import StageProgress, round_artifacts
+from flows.artifacts import StageProgress, round_artifacts, training_artifact
 from flows.display import Display
 from flows.outcome import print_funnel
 from schemas.config import Config
@@ -113,6 +113,7 @@ async def run_round(
                 raise
             model = round_.read("models", TRAINED)[0]
             await bars.move("train", 1, 1)
+            await training_artifact(store, number)
         _write_round(store, plan, finished=True)
     return {"run": run, "round": number, "root": root, "model": model, "not_trained": why_not}
 
