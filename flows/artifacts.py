@@ -5,7 +5,6 @@ import re
 from typing import Any
 
 from prefect.artifacts import (
-    acreate_image_artifact,
     acreate_markdown_artifact,
     acreate_progress_artifact,
     acreate_table_artifact,
@@ -63,15 +62,14 @@ async def round_artifacts(store: Store, round_: int) -> None:
 
 
 async def training_artifact(store: Store, round_: int) -> None:
-    """Loss and accuracy of the training as an image."""
-    rows = connect(store).execute(
-        "SELECT step, loss, accuracy FROM training_steps WHERE round = ? ORDER BY step", [round_]
-    )
-    curve = curves_svg(rows.fetchall(), f"{store.run}, round {round_}")
+    """Loss and accuracy of the training as a picture. Not an image artifact: the UI writes its whole address below it."""
+    query = "SELECT step, loss, accuracy FROM training_steps WHERE round = ? ORDER BY step"
+    title = f"{store.run}, round {round_}"
+    curve = curves_svg(connect(store).execute(query, [round_]).fetchall(), title)
     if curve:
         url = "data:image/svg+xml;base64," + base64.b64encode(curve.encode()).decode()
-        await acreate_image_artifact(
-            image_url=url, key=_key("training", store.run), description=f"Training of {store.run}, round {round_}"
+        await acreate_markdown_artifact(
+            f"![loss and accuracy]({url})", key=_key("training", store.run), description=f"Training of {title}"
         )
 
 

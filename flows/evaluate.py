@@ -9,6 +9,7 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from flows.display import Display
 from flows.round import Engines
+from flows.slots import gpu
 from schemas.config import Config, ModelConfig
 from schemas.errors import UserError
 from tasks.engine.protocol import Engine
@@ -44,8 +45,9 @@ async def evaluate_flow(config: Config, run: str, model: str = BASE, root: str =
     store = Store(root, run, config.storage.compression_level)
     with Display() as display:
         display.logger = get_run_logger()
-        with run_lock(store):
-            return await run_evaluation(config, store, model, display)
+        async with gpu():
+            with run_lock(store):
+                return await run_evaluation(config, store, model, display)
 
 
 async def run_evaluation(config: Config, store: Store, model: str, display: Display) -> list[Row]:

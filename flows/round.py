@@ -14,6 +14,7 @@ from prefect import flow, get_run_logger
 from flows.artifacts import StageProgress, round_artifacts, training_artifact
 from flows.display import Display
 from flows.outcome import print_funnel
+from flows.slots import gpu
 from schemas.config import Config
 from schemas.errors import CheckFailed, PopError, UserError
 from schemas.ids import content_id
@@ -56,7 +57,8 @@ async def round_flow(
         force: a stage to do again, with all that follows from it, though nothing has changed.
     """
     with Display() as display:
-        return await run_round(config, run, round, root, display, force)
+        async with gpu():
+            return await run_round(config, run, round, root, display, force)
 
 
 async def run_round(

@@ -96,11 +96,12 @@ def _describe(bench: Bench) -> None:
     """A manifest, by which the evaluation's tables are a run that `pop sql` knows."""
     plan, path = bench.examiner, f"{bench.store.base}/manifests/round=000/round.json"
     if not bench.store.fs.exists(path):
-        bench.store.publish(path, content_bytes({
-            "run": NESTED, "round": 0, "version": package_version(), "finished": True,
-            "written": "1970-01-01T00:00:00Z", "config": plan.config.model_dump(mode="json"), "models": dict(plan.models), "corpus": None, "earlier": None,
-            "reused": {}, "fingerprints": dict(plan.fingerprints),
-        }))  # fmt: skip
+        content = {
+            "run": NESTED, "round": 0, "version": package_version(), "finished": True, "corpus": None, "earlier": None,
+            "written": "1970-01-01T00:00:00Z", "config": plan.config.model_dump(mode="json"), "reused": {},
+            "models": dict(plan.models), "fingerprints": dict(plan.fingerprints),
+        }  # fmt: skip
+        bench.store.publish(path, content_bytes(content))
 
 
 def suite_file(bench: Bench, suite: str) -> str:
