@@ -5,15 +5,18 @@ PYTHON ?= python3
 DEVICE ?= auto
 ARGS ?=
 KILLS ?= 200
+PORT ?= 4200
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help env setup round test chaos automation lint clean distclean
+.PHONY: help env setup round server deploy test chaos automation lint clean distclean
 
 help:
 	@echo "make round      one self-play round of the demo preset; makes both environments first"
+	@echo "make server     Prefect's UI with the deployments of prefect.yaml and a worker, on this machine (PORT=4200)"
+	@echo "make deploy     the deployments of prefect.yaml, at the Prefect server of PREFECT_API_URL"
 	@echo "make test       all tests, the real server, model and trainer included"
 	@echo "make chaos      KILLS=200 kills of controller, server and trainer at random moments, nothing lost (ARGS=--seed=7)"
 	@echo "make automation marks runs whose process died as crashed, at the Prefect server of PREFECT_API_URL"
@@ -46,6 +49,12 @@ test: setup
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos.harness --kills $(KILLS) $(ARGS)
+
+server: $(STAMP)
+	@$(BIN)/python -m flows.server --port $(PORT)
+
+deploy: $(STAMP)
+	@$(BIN)/python -m flows.server --deploy
 
 automation: $(STAMP)
 	@$(BIN)/python -m flows.automation

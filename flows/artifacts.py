@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import httpx
 from duckdb import DuckDBPyConnection
 from prefect.artifacts import (
-    acreate_image_artifact,
     acreate_markdown_artifact,
     acreate_progress_artifact,
     acreate_table_artifact,
@@ -23,7 +22,8 @@ from flows.plots import LIGHT, coloured, plots
 from flows.report import table_rows
 from tasks.db import connect
 from tasks.plan import STAGES
-from tasks.store import Store
+from tasks.registry import lineage
+from tasks.store import Row, Store
 
 T = TypeVar("T")
 SAMPLE_RUBRICS = 12
@@ -69,19 +69,21 @@ def funnel_markdown(con: DuckDBPyConnection, run: str, round_: int) -> str:
 
 
 def _key(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower())
+    """An artifact's key: lower case, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 async def report_artifacts(store: Store, round_: int) -> None:
-    """The report's plots as images and its tables as tables. The UI has its own light and dark: they get a ground."""
+    """The report's plots as pictures and its tables as tables. The UI has its own light and dark: they get a ground."""
     about = f"{store.run}, round {round_}"
     with connect(store) as con:
         drawn, tables = plots(con, round_), table_rows(con, round_)
     for title, svg in drawn.items():
         image = coloured(svg, LIGHT).replace("<svg ", '<svg style="background:#fff" ', 1).encode()
         url = f"data:image/svg+xml;base64,{base64.b64encode(image).decode()}"
-        key, words = f"plot-{_key(title)}", f"{title} of {about}"
-        await shown(acreate_image_artifact(image_url=url, key=key, description=words))
+        # in Markdown: of an image artifact, the UI writes the whole address below it
+        picture, key = f"![{title}]({url})", f"plot-{_key(title)}"
+        await shown(acreate_markdown_artifact(picture, key=key, description=f"{title} of {about}"))
     for title, rows in tables.items():
         await shown(acreate_table_artifact(rows[:MOST_ROWS], key=_key(title), description=f"{title} of {about}"))
 
@@ -100,3 +102,36 @@ async def round_artifacts(store: Store, round_: int) -> None:
     await shown(acreate_markdown_artifact(funnel, key="funnel", description=f"Funnel of {store.run}"))
     description = f"Criteria of {store.run}, round {round_}"
     await shown(acreate_table_artifact(table, key="sample-rubrics", description=description))
+
+
+async def decision_artifact(store: Store, number: int, row: Row) -> None:
+    """What the gate decided, with its numbers, and where the tables are."""
+    lines = [
+        f"### {store.run}, round {number}: **{row['decision'].replace('_', ' ')}**", "",
+        str(row["reason"]), "", "| metric | value | 95 % interval | bound |", "| --- | ---: | --- | --- |",
+        f"| {row['metric']} | {_figure(row['value'])} | {_figure(row['low'])} to {_figure(row['high'])} "
+        f"| above {_figure(row['threshold'])} |",
+    ]  # fmt: skip
+    for guard in row["guards"] or ():
+        state = {None: "not measured", True: "broken", False: "kept"}[guard["broken"]]
+        lines.append(
+            f"| {guard['metric']} | {_figure(guard['value'])} | | falls by {guard['max_fall']:g} at most: {state} |"
+        )
+    lines += ["", f"The model that stands now: `{row['standing_model_id'] or 'the one of the configuration'}`", "",
+              f"Tables: `{store.base}`; ask them: `pop sql --run {store.run} \"from evaluations\"`"]  # fmt: skip
+    about = f"The gate's decision on {store.run}"
+    await shown(acreate_markdown_artifact("\n".join(lines), key=_key(f"gate-{store.run}"), description=about))
+
+
+async def lineage_artifact(store: Store, why: str) -> None:
+    """The models of the run with their parents and statuses, and why it stopped."""
+    table = [
+        {name: row[name] for name in ("round", "model_id", "parent", "status", "value", "low", "high", "stands")}
+        for row in lineage(store)
+    ]  # fmt: skip
+    key, about = _key(f"models-{store.run}"), f"{store.run} stopped: {why}"
+    await shown(acreate_table_artifact(table, key=key, description=about))
+
+
+def _figure(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.4g}"

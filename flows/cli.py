@@ -32,11 +32,14 @@ DEFAULT_ROOT = os.environ.get("POP_ROOT", "data/runs")
 @app.command(epilog="Example: pop setup --device cpu")
 def setup(
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="what the heavy environment is for")] = "auto",
+    evaluation: Annotated[
+        bool, typer.Option("--evaluation", help="lm-eval too, for the suites ifeval, lm_eval")
+    ] = False,
 ) -> None:
     """Make .venv-runtime (vLLM, OpenRLHF) for this machine. Can be repeated; continues after an interruption."""
     from flows.setup import run_setup
 
-    run_setup(device, err)
+    run_setup(device, err, evaluation)
 
 
 @app.command("round", epilog="Example: pop round demo --set corpus.documents=24 --run try-24")
@@ -175,6 +178,91 @@ def report(
         except OSError as error:
             raise unwritable(out_, error) from None
     out.print(path, markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: pop selfplay selfplay-health --rounds 3")
+def selfplay(
+    config: Annotated[str, typer.Argument(help="a preset's name or a TOML file")] = "selfplay-health",
+    rounds: Annotated[int | None, typer.Option(min=1, help="rounds in all; default: gate.max_rounds")] = None,
+    set_: Set = None,
+    run: Annotated[str | None, typer.Option("--run", help="name of the run; default: the config's name")] = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Round after round from the promoted model, with the gate between them. The same command again goes on."""
+    from schemas.load import load_config
+
+    checked = load_config(config, set_)
+    name = run_name(run or Path(config).stem)
+    from flows.outcome import print_models
+    from flows.running import leave, run_flow
+    from flows.selfplay import selfplay_flow
+
+    err.print("starting Prefect …", style="dim")
+    outcome = run_flow(
+        lambda: selfplay_flow(checked, run=name, rounds=rounds, root=_absolute(root)), lambda text: err.print(text)
+    )
+    print_models(_store(root, name), out)
+    out.print(f"\nStopped: {outcome['stopped']}.", markup=False, soft_wrap=True)
+    leave(0)
+
+
+@app.command(
+    epilog='Example: pop evaluate --model base --set evaluation.suites=["ifeval"] --set evaluation.ifeval_file=f'
+)
+def evaluate(
+    config: Annotated[str, typer.Argument(help="a preset's name or a TOML file")] = "selfplay-health",
+    model: Annotated[str, typer.Option(help="a model's id or round; base: the policy for itself")] = "base",
+    set_: Set = None,
+    run: Annotated[str | None, typer.Option("--run", help="name of the run; default: the config's name")] = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Measure a model of a run against its parent. Exit code 3 when a suite failed."""
+    from schemas.load import load_config
+
+    checked = load_config(config, set_)
+    name = run_name(run or Path(config).stem)
+    from flows.evaluate import evaluate_flow
+    from flows.outcome import print_evaluations
+    from flows.running import leave, run_flow
+
+    err.print("starting Prefect …", style="dim")
+    where = _absolute(root)
+    rows = run_flow(lambda: evaluate_flow(checked, run=name, model=model, root=where), lambda text: err.print(text))
+    print_evaluations(rows, out)
+    leave(3 if any(row["status"] == "failed" for row in rows) else 0)
+
+
+@app.command(epilog="Example: pop models --run selfplay-health")
+def models(run: Run = None, root: Root = DEFAULT_ROOT) -> None:
+    """The models of a run: parents, statuses, what was measured, and which one stands."""
+    from flows.outcome import print_models
+
+    print_models(_store(root, run), out)
+
+
+@app.command(epilog="Example: pop promote 3f2a --run selfplay-health")
+def promote(
+    model: Annotated[str, typer.Argument(help="a model's id, its beginning, or its round")],
+    run: Run = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Let the next round start from that model, whatever the gate said."""
+    from tasks.lock import run_lock
+    from tasks.registry import promote as by_hand
+
+    with run_lock(store := _store(root, run)):
+        out.print(f"promoted {by_hand(store, model)['model_id']}", markup=False)
+
+
+@app.command(epilog="Example: pop rollback --run selfplay-health")
+def rollback(run: Run = None, root: Root = DEFAULT_ROOT) -> None:
+    """Step back from the model that stands to the one that it was trained from."""
+    from tasks.lock import run_lock
+    from tasks.registry import rollback as by_hand
+
+    with run_lock(store := _store(root, run)):
+        row = by_hand(store)
+        out.print(f"rolled back {row['model_id']}; now stands {row['standing_model_id']}", markup=False)
 
 
 def run_name(name: str) -> str:

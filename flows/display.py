@@ -10,7 +10,7 @@ from rich.text import Text
 
 LABELS = {
     "shard": "documents", "propose": "problems", "answer": "answers", "rubric": "rubrics", "rate": "ratings",
-    "probe": "probes", "pair": "pairs", "train": "training",
+    "probe": "probes", "pair": "pairs", "train": "training", "evaluate": "evaluation",
 }  # fmt: skip
 EVERY_SEC = 10.0
 _SHOWN: list["Display"] = []

@@ -11,6 +11,7 @@ from tasks.db import connect
 from tasks.leftovers import differences
 from tasks.models import with_frozen
 from tasks.plan import STAGES, TABLE_OF, Plan, Source, make_plan
+from tasks.registry import lineage, standing
 from tasks.reuse import sources
 from tasks.runs import manifests
 from tasks.shard import corpus_stamp, manifest_path
@@ -160,3 +161,34 @@ def _set_aside(store: Store, plan: Plan, stage: str) -> dict[str, dict[str, Any]
 
 def _shards(store: Store, plan: Plan) -> tuple[str, ...]:
     return tuple((store.manifest(manifest_path(store, plan.round)) or {}).get("shards", ()))
+
+
+def print_models(store: Store, out: Console) -> None:
+    """The models of a run, oldest first; the one that stands is marked."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("", "round", "model", "parent", "status", "measured", "because"):
+        table.add_column(name, overflow="fold")
+    for row in lineage(store):
+        measured = "" if row["value"] is None else f"{row['value']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})"
+        table.add_row(
+            "*" if row["stands"] else "", str(row["round"]), row["model_id"], row["parent"], row["status"], measured,
+            row["reason"] or "",
+        )  # fmt: skip
+    out.print(table)
+    if standing(store).path is None:
+        out.print("The run stands at the model that it began with.", markup=False)
+
+
+def print_evaluations(rows: list[dict[str, Any]], out: Console) -> None:
+    """Every figure with its interval; what was not run says why."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name, justify in (("suite", "left"), ("metric", "left"), ("model", "left"), ("value", "right"),
+                          ("95 % interval", "left"), ("n", "right"), ("", "left")):  # fmt: skip
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        interval = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
+        value = row["status"] if row["value"] is None else f"{row['value']:.4f}"
+        table.add_row(
+            row["suite"], row["metric"], row["model_id"][:24], value, interval, str(row["n"]), row["reason"] or ""
+        )  # fmt: skip
+    out.print(table)

@@ -15,6 +15,7 @@ from flows.artifacts import StageProgress, report_artifacts, round_artifacts
 from flows.audit import audit_task
 from flows.display import Display
 from flows.outcome import print_funnel
+from flows.slots import gpu
 from schemas.config import Config
 from schemas.errors import CheckFailed, PopError, UserError
 from schemas.ids import content_id
@@ -59,7 +60,8 @@ async def round_flow(
         force: a stage to do again, with all that follows from it, though nothing has changed.
     """
     with Display() as display:
-        return await run_round(config, run, round, root, display, force)
+        async with gpu():
+            return await run_round(config, run, round, root, display, force)
 
 
 async def run_round(

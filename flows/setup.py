@@ -5,13 +5,16 @@ from typing import Literal
 from rich.console import Console
 
 from tasks.runtime import runtime_dir
-from tasks.runtime.install import install
+from tasks.runtime.install import install, run_steps
+from tasks.runtime.steps import EVALUATION
 
 
-def run_setup(device: Literal["auto", "cpu", "cuda"], console: Console) -> None:
+def run_setup(device: Literal["auto", "cpu", "cuda"], console: Console, evaluation: bool = False) -> None:
     """Install what is missing and check the whole; raises DependencyError with the mend where it does not work."""
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
     install(device, runtime_dir(), say)
+    if evaluation:
+        run_steps([EVALUATION], runtime_dir(), say)

@@ -19,10 +19,18 @@ class CheckFailed(PopError):
     exit_code = 1
 
 
+class UnfitModel(CheckFailed):
+    """Training has ended with a model that must not be used: no finite weights, no answer, no weights at all."""
+
+
 class UserError(PopError):
     """The user's mistake: the text says what to change."""
 
     exit_code = 2
+
+
+class CorpusUsedUp(UserError):
+    """Every document of the corpus was drawn in an earlier round of the run."""
 
 
 class DependencyError(PopError):

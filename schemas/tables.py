@@ -9,6 +9,7 @@ TEXT, INT, FLOAT = pa.string(), pa.int64(), pa.float64()
 MESSAGES = pa.list_(pa.struct([("role", TEXT), ("content", TEXT)]))
 CRITERIA = pa.list_(pa.struct([("name", TEXT), ("gold", TEXT), ("description", TEXT), ("weight", FLOAT)]))
 RATINGS = pa.list_(pa.struct([("name", TEXT), ("rating", FLOAT), ("thoughts", TEXT)]))
+GUARDS = pa.list_(pa.struct([("metric", TEXT), ("value", FLOAT), ("max_fall", FLOAT), ("broken", pa.bool_())]))
 OUTCOME = [("status", TEXT), ("reason", TEXT)]
 REUSED = ("reused_from", TEXT)  # `run/round` of a row that another round made; null for this round's own
 
@@ -157,12 +158,34 @@ TABLES: dict[str, Table] = {
             "evaluations",
             "evaluation_id",
             ("model_id", TEXT),
+            ("parent_model_id", TEXT),
             ("suite", TEXT),
             ("metric", TEXT),
             ("value", FLOAT),
             ("low", FLOAT),
             ("high", FLOAT),
             ("n", INT),
+            *OUTCOME,
+            ("details", TEXT),
+        ),
+        _table(
+            "decisions",
+            "decision_id",
+            ("model_id", TEXT),
+            ("parent_model_id", TEXT),
+            ("decision", TEXT),
+            ("reason", TEXT),
+            ("by", TEXT),
+            ("metric", TEXT),
+            ("value", FLOAT),
+            ("low", FLOAT),
+            ("high", FLOAT),
+            ("n", INT),
+            ("threshold", FLOAT),
+            ("guards", GUARDS),
+            ("standing_model_id", TEXT),
+            ("standing_path", TEXT),
+            ("decided", TEXT),
         ),
         _table(
             "probes",

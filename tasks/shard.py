@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from schemas.config import CorpusConfig
-from schemas.errors import UserError
+from schemas.errors import CorpusUsedUp, UserError
 from schemas.ids import content_id
 from schemas.load import PROJECT
 from tasks.corpus import Selection, read, select
@@ -73,6 +73,11 @@ def sample_documents(config: CorpusConfig, exclude: Sequence[str] = ()) -> Selec
     )  # fmt: skip
     if not any(row["status"] == "ok" and row["split"] == "train" for row in selection.rows):
         why = ", ".join(f"{count} {status}" for status, count in sorted(selection.counts.items()))
+        if selection.counts.get("excluded"):
+            raise CorpusUsedUp(
+                f"the corpus is used up: every document of corpus.source={config.source} was drawn in an earlier round "
+                f"({why}); name a larger one, or begin another --run"
+            )
         raise UserError(
             f"corpus.source={config.source} gives no document to train from ({why or 'it is empty'}); "
             f"look at corpus.min_words ({config.min_words}) and corpus.text_column ({config.text_column!r})"

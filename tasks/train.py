@@ -112,7 +112,7 @@ def training_job(
     preferences = folder / "preferences.parquet"
     publish_local(preferences, sink.getvalue().to_pybytes())
     assert parent.path is not None
-    settings = plan.config.training.model_dump(exclude={"enabled"})
+    settings = plan.config.training.model_dump(exclude={"enabled", "target"})
     settings["save_steps"] = settings["save_steps"] or -1
     if device == "cpu":  # there is nothing to move to the host's memory: it is there
         settings |= {"adam_offload": False, "ref_offload": False}

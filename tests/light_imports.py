@@ -17,6 +17,7 @@ RUNTIME_SIDE = {
     "tasks.training.check",
     "tasks.runtime.convert_gguf",
     "tasks.runtime.probe",
+    "tasks.evaluation.ifeval_check",
 }
 
 

@@ -64,6 +64,11 @@ class Client:
         self._tokens: dict[str, list[int]] = {}
         self._tries, self._breaker = Tries(engine, server), Breaker(model, engine.max_failed_share)
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The servers' addresses, for a program of its own that talks to them."""
+        return tuple(replica.url for replica in self._replicas)
+
     async def close(self) -> None:
         """Close the connections."""
         for replica in self._replicas:

@@ -192,3 +192,13 @@ def pins(device: Device, requirements: Path = REQUIREMENTS) -> dict[str, str]:
             if equals:
                 found[package.partition("[")[0]] = version.partition("+")[0]
     return found
+
+
+# Not one of a device's steps: only who asks for it gets it, and it makes no finished environment unfinished.
+EVALUATION = Step(
+    slug="evaluation",
+    title="lm-eval, for the suites ifeval and lm_eval",
+    commands=(_install("evaluation.txt"),),
+    files=("evaluation.txt",),
+    disk_gb=0.5,
+)

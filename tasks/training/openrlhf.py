@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from schemas.errors import AGAIN, CheckFailed, DependencyError, PopError, UserError
+from schemas.errors import AGAIN, DependencyError, PopError, UnfitModel, UserError
 from tasks.processes import Guarded, tail
 from tasks.training.arguments import dpo_arguments, refuse_too_few
 from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, read_json
@@ -39,7 +39,7 @@ def train(job: TrainingJob, on_step: OnStep) -> TrainedModel:
 
     Raises:
         UserError: the model has no chat template, or the pairs do not fit it.
-        CheckFailed: too few pairs, or the trained model is not fit for use.
+        CheckFailed: too few pairs; `UnfitModel`: the trained model is not fit for use.
         DependencyError: no runtime environment, or the trainer died; the text ends with its last lines.
     """
     _require(job)
@@ -212,7 +212,7 @@ def _finish_and_check(job: TrainingJob, paths: Workdir) -> None:
         _keep_good_checkpoint(paths)
         shutil.rmtree(paths.saved)  # a retry trains on from the last checkpoint instead of judging this again
         shutil.rmtree(paths.finished, ignore_errors=True)
-        raise CheckFailed("the trained model is not fit for use:\n" + "\n".join(problems))
+        raise UnfitModel("the trained model is not fit for use:\n" + "\n".join(problems))
 
 
 def _keep_good_checkpoint(paths: Workdir) -> None:

@@ -27,7 +27,9 @@ def write(path, value, pieces=1):
 
 if script == "serve_on_cpu":
     faults = os.environ.get("STANDIN_SERVER", "").split()
-    os.execv(sys.executable, [sys.executable, "-m", "tasks.engine.fake", "--port", option("--port"),
+    dull = json.loads((Path(option("--model")) / "config.json").read_text()).get("dull")
+    server = ["tasks.engine.fake"] if dull is None else ["tests.chaos.dull", str(dull)]
+    os.execv(sys.executable, [sys.executable, "-m", *server, "--port", option("--port"),
                               "--max-model-len", "8192", *faults])
 if script == "prepare":
     import pyarrow.parquet as pq
@@ -69,11 +71,14 @@ if script == "launch":
             write(checkpoints / "latest", f"global_step{{step}}")
     write(Path(option("--ckpt.output_dir")) / "model.safetensors", state, pieces=2)
 if script == "finish":
-    write(Path(args[2]) / "config.json", "{{}}")
-    write(Path(args[2]) / "model.safetensors", (Path(args[1]) / "model.safetensors").read_text())
+    dull = os.environ.get("STANDIN_DULL")
+    write(Path(args[2]) / "config.json", json.dumps({{"dull": float(dull)}} if dull else {{}}))
+    weights = (Path(args[1]) / "model.safetensors").read_text()
+    write(Path(args[2]) / "model.safetensors", os.environ.get("STANDIN_WEIGHTS", weights))
 if script == "check":
     content = (Path(args[1]) / "model.safetensors").read_bytes()
-    problems = [] if len(content) == 64 else ["torn weights"]
+    problems = [] if len(content) == 64 else ["no weights" if not content else "torn weights"]
+    problems += ["not finite: 3 of 7 numbers"] if b"nan" in content else []
     sha256 = hashlib.sha256(content).hexdigest()
     write(Path(args[3]), json.dumps(
         {{"weights_sha256": sha256, "parameters": 7, "answer": "Sleep.", "problems": problems}}))

@@ -1,0 +1,143 @@
+"""Evaluate: a round's model against the one that it came from, on what no round trains on."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import acreate_markdown_artifact
+
+from flows.display import Display
+from flows.round import Engines
+from flows.slots import gpu
+from schemas.config import Config, ModelConfig
+from schemas.errors import UserError
+from tasks.engine.protocol import Engine
+from tasks.evaluate import (
+    Contest,
+    evaluate_task,
+    evaluation_config,
+    evaluations,
+    make_bench,
+    needed_models,
+)
+from tasks.evaluation.bench import Bench
+from tasks.evaluation.ifeval import read_prompts
+from tasks.lock import run_lock
+from tasks.models import Resolved, resolve
+from tasks.registry import BASE, find, parent_of
+from tasks.runs import manifests
+from tasks.runtime import runtime_python
+from tasks.store import Row, Store
+
+
+@flow(name="evaluate", flow_run_name="{run}-evaluate-{model}", persist_result=False)
+async def evaluate_flow(config: Config, run: str, model: str = BASE, root: str = "data/runs") -> list[dict[str, Any]]:
+    """Measure a model of a run against its parent, by the suites of `evaluation.suites`.
+
+    Args:
+        config: settings; `evaluation` says what is measured and how.
+        run: name of the run.
+        model: id of the model, or the number of its round; `base` measures the policy for itself, without a parent.
+        root: local folder or object store URL.
+    """
+    refuse_bad_files(config)
+    store = Store(root, run, config.storage.compression_level)
+    with Display() as display:
+        display.logger = get_run_logger()
+        async with gpu():
+            with run_lock(store):
+                return await run_evaluation(config, store, model, display)
+
+
+async def run_evaluation(config: Config, store: Store, model: str, display: Display) -> list[Row]:
+    """The evaluation itself, with the run's lock held; the rows of `evaluations` of this couple."""
+    number, contest = contest_of(config, store, model)
+    settings = evaluation_config(config, contest, store, number)
+    names = {*needed_models(settings), "policy"}
+    models = {name: resolve(name, settings, display.say) for name in sorted(names)}
+    display.expect("evaluate", len(settings.evaluation.suites))
+    async with AsyncExitStack() as stack:
+        served = OnDemand(settings, models, store, display, stack)
+        bench = make_bench(
+            settings, contest, store, number, models, served, lambda: display.call("evaluate"), runtime_python
+        )
+        for suite in settings.evaluation.suites:
+            await evaluate_task(bench, store, number, suite)
+            display.shard("evaluate", reused=False)
+    rows = evaluations(bench, store, number)
+    await acreate_markdown_artifact(
+        evaluation_markdown(bench, rows), key=f"evaluation-{store.run}".lower().replace("_", "-").replace(".", "-"),
+        description=f"{store.run}, round {number}: candidate against parent",
+    )  # fmt: skip
+    return rows
+
+
+def contest_of(config: Config, store: Store, model: str) -> tuple[int, Contest]:
+    """The round of a model, and whom it is compared with.
+
+    Raises:
+        UserError: the run has no such model.
+    """
+    policy = config.models["policy"]
+    if model == BASE:
+        return 0, Contest(policy, BASE, None, None)
+    row = find(store, model)
+    parent = parent_of(store, row)
+    first = next((m["config"]["models"]["policy"] for m in manifests(store) if m["round"] == 0), None)
+    base = ModelConfig.model_validate(first) if first else policy
+    one = policy.model_copy(update={"path": row["path"], "base_urls": (), "served_name": None})
+    other = one.model_copy(update={"path": parent.path}) if parent.path else base
+    return row["round"], Contest(one, row["model_id"], other, parent.model_id)
+
+
+def refuse_bad_files(config: Config) -> None:
+    """Say at the start what would only be found out hours later.
+
+    Raises:
+        UserError: IFEval's file is missing, or is none.
+    """
+    if "ifeval" in config.evaluation.suites:
+        read_prompts(config.evaluation.ifeval_file or "", config.evaluation.ifeval_limit)
+
+
+class OnDemand:
+    """Serves a model when it is first asked for, the same weights once; all share the GPU's memory evenly."""
+
+    def __init__(
+        self, config: Config, models: dict[str, Resolved], store: Store, display: Display, stack: AsyncExitStack
+    ) -> None:
+        self._config, self._models, self._stack, self._gate = config, models, stack, asyncio.Lock()
+        local = [name for name in models if not config.models[name].base_urls and name != "policy"]
+        self._first = {models[name].identity: name for name in sorted(local, reverse=True)}
+        share = config.engine.gpu_memory_utilization / max(1, len(self._first))
+        engine = config.engine.model_copy(update={"gpu_memory_utilization": share})
+        self._engines = Engines(config.model_copy(update={"engine": engine}), models, store, display)
+
+    async def __call__(self, name: str) -> Engine:
+        """The engine of that name.
+
+        Raises:
+            DependencyError: it cannot be started or reached.
+        """
+        if name not in self._models:
+            raise UserError(f"the evaluation asks the model {name!r}, which is not described")
+        own = not self._config.models[name].base_urls
+        name = self._first[self._models[name].identity] if own else name
+        async with self._gate:
+            if name not in self._engines:
+                await self._stack.enter_async_context(self._engines.started({name}))
+        return self._engines[name]
+
+
+def evaluation_markdown(bench: Bench, rows: list[Row]) -> str:
+    """The figures as a Markdown table."""
+    who = {bench.candidate.model_id: "candidate"}
+    lines = ["| suite | metric | of | value | 95 % interval | n | |", "| --- | --- | --- | ---: | --- | ---: | --- |"]
+    for row in rows:
+        value = "not run" if row["value"] is None else f"{row['value']:.4f}"
+        interval = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
+        note = " ".join(str(row["reason"] or "").split())[:200]
+        of = who.get(row["model_id"], "parent")
+        lines.append(f"| {row['suite']} | {row['metric']} | {of} | {value} | {interval} | {row['n']} | {note} |")
+    return "\n".join(lines)

@@ -1,0 +1,173 @@
+"""Evaluate: a candidate against the model it came from, suite by suite; what could not run is a row that says so."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
+
+from schemas.config import FROZEN, Config, ModelConfig, ReuseConfig, RolesConfig
+from schemas.errors import PopError
+from schemas.ids import content_id
+from tasks.engine.protocol import Engine
+from tasks.evaluation import SUITES
+from tasks.evaluation.bench import NESTED, Bench, Measure, Subject, content_bytes
+from tasks.evaluation.heldout import NotRun
+from tasks.judging.case import COMPARING
+from tasks.leftovers import remove_temporaries
+from tasks.models import Resolved, with_frozen
+from tasks.plan import make_plan, package_version
+from tasks.store import Row, Store
+
+MAIN = {"ifeval": "prompt_strict_difference"}  # the metric of a suite that could not run; else `difference`
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Who is measured, in which round of a run; `parent` is None where there is none."""
+
+    candidate: ModelConfig
+    candidate_id: str
+    parent: ModelConfig | None
+    parent_id: str | None
+
+
+def evaluation_config(config: Config, contest: Contest, store: Store, number: int) -> Config:
+    """The settings of an evaluation: the same roles, sampling and seed for every model of a run."""
+    wanted = config.evaluation
+    models = {**config.models, "candidate": contest.candidate}
+    models |= {"parent": contest.parent} if contest.parent else {}
+    mode = wanted.rating_mode or config.rating.mode
+    if mode in COMPARING:  # a score among a model's own answers says nothing beside another model's
+        mode = "likelihood" if config.task.dialect == "stepwise" else "pointwise"
+    changed = config.model_copy(update={
+        "models": models, "reuse": ReuseConfig(),
+        "roles": RolesConfig(
+            propose=wanted.examiner, rubric=wanted.examiner, judge=wanted.judge, answer=wanted.examiner
+        ),
+        "rating": config.rating.model_copy(update={"mode": mode}),
+        "sampling": config.sampling.model_copy(update={"answers": wanted.answers, "seed": wanted.seed}),
+    })  # fmt: skip
+    return with_frozen(changed, store, number)
+
+
+def make_bench(
+    config: Config, contest: Contest, store: Store, number: int, models: Mapping[str, Resolved],
+    engine: Callable[[str], Awaitable[Engine]], call: Callable[[], None], python: Callable[[], Path],
+) -> Bench:  # fmt: skip
+    """Put together what the suites share; `config` is `evaluation_config`'s."""
+    identities = {name: model.identity for name, model in models.items()}
+
+    def plan(**roles: str) -> Any:
+        changed = config.model_copy(update={"roles": config.roles.model_copy(update=roles)})
+        return make_plan(changed, NESTED, 0, identities)
+
+    def subject(name: str, model_id: str) -> Subject:
+        return Subject(name, model_id, plan(answer=name), models[name].path)
+
+    nested = Store(f"{store.root.rstrip('/')}/{store.run}", NESTED, store.compression_level)
+    parent = subject("parent", contest.parent_id) if contest.parent and contest.parent_id else None
+    bench = Bench(
+        config, nested, plan(), subject("candidate", contest.candidate_id), parent, heldout_documents(store), engine,
+        call, python,
+    )  # fmt: skip
+    remove_temporaries(nested)
+    _describe(bench)
+    return bench
+
+
+def heldout_documents(store: Store) -> list[Row]:
+    """The held-out documents of the first round that has some: the same for every later one."""
+    folders = {path.split("/")[-2] for path in store.files("documents")}
+    for folder in sorted(folders):
+        number = int(folder.removeprefix("round="))
+        for name in store.files("documents", number):
+            rows = store.read("documents", number, name) if name.startswith("heldout") else []
+            if rows:
+                return rows
+    return []
+
+
+def _describe(bench: Bench) -> None:
+    """A manifest, by which the evaluation's tables are a run that `pop sql` knows."""
+    plan, path = bench.examiner, f"{bench.store.base}/manifests/round=000/round.json"
+    if not bench.store.fs.exists(path):
+        content = {
+            "run": NESTED, "round": 0, "version": package_version(), "finished": True, "corpus": None, "earlier": None,
+            "written": "1970-01-01T00:00:00Z", "config": plan.config.model_dump(mode="json"), "reused": {},
+            "models": dict(plan.models), "fingerprints": dict(plan.fingerprints),
+        }  # fmt: skip
+        bench.store.publish(path, content_bytes(content))
+
+
+def suite_file(bench: Bench, suite: str) -> str:
+    """The file of a suite's rows: one a couple of models."""
+    couple = content_id("couple", bench.candidate.file, bench.parent.file if bench.parent else None)
+    return f"{bench.candidate.file}-{couple[:8]}.{suite}"
+
+
+def suite_fingerprint(bench: Bench, suite: str) -> str:
+    """What a suite's figures depend on."""
+    settings = bench.config.evaluation.model_dump(exclude={"suites", "timeout_sec"})
+    keys = [bench.examiner.keys[stage] for stage in ("propose", "answer", "rubric", "rate")]
+    models = [[subject.plan.keys["answer"], subject.model_id] for subject in bench.subjects]
+    documents = [row["document_id"] for row in bench.documents]
+    return content_id("suite", suite, settings, keys, models, documents)
+
+
+async def measured(bench: Bench, suite: str) -> list[Measure]:
+    """A suite's figures; where it could not run, one without a value, and why."""
+    try:
+        async with asyncio.timeout(bench.config.evaluation.timeout_sec):
+            return await SUITES[suite](bench)
+    except NotRun as why:
+        status, reason = "not_run", str(why)
+    except TimeoutError:
+        took = f"took longer than {bench.config.evaluation.timeout_sec:.0f} s"
+        status, reason = "not_run", f"{suite} {took} (evaluation.timeout_sec)"
+    except PopError as error:
+        status, reason = "failed", str(error)
+    metric = MAIN.get(suite, "difference" if bench.parent else "value")
+    return [Measure(bench.candidate.model_id, metric, None, n=0, status=status, reason=reason)]
+
+
+@task(name="evaluate", task_run_name="evaluate {suite}", cache_policy=NO_CACHE, persist_result=False)
+async def evaluate_task(bench: Bench, store: Store, number: int, suite: str) -> Any:
+    """One suite → evaluations. One that failed before is run again."""
+    name, fingerprint = suite_file(bench, suite), suite_fingerprint(bench, suite)
+    footer = store.footer("evaluations", number, name)
+    if footer and footer["fingerprint"] == fingerprint and footer["complete"]:
+        return Completed(name="Reused", message=f"{suite} is measured already")
+    measures = await measured(bench, suite)
+    bad = [measure for measure in measures if measure.status == "failed"]
+    rows = [_row(bench, suite, fingerprint, measure) for measure in measures]
+    content = {"stage": "evaluate", "fingerprint": fingerprint, "complete": not bad, "version": package_version()}
+    store.write("evaluations", number, name, rows, content)
+    if bad:
+        return Completed(name="NotRun", message=bad[0].reason)
+    return {"suite": suite, "figures": len(rows)}
+
+
+def _row(bench: Bench, suite: str, fingerprint: str, measure: Measure) -> Row:
+    ours = measure.model_id == bench.candidate.model_id
+    return asdict(measure) | {
+        "evaluation_id": content_id("evaluation", fingerprint, measure.model_id, measure.metric), "suite": suite,
+        "parent_model_id": bench.parent.model_id if bench.parent and ours else None,
+    }  # fmt: skip
+
+
+def evaluations(bench: Bench, store: Store, number: int) -> list[Row]:
+    """The rows of this couple's suites that are there now."""
+    names = [suite_file(bench, suite) for suite in bench.config.evaluation.suites]
+    there = [name for name in names if store.footer("evaluations", number, name)]
+    return [row for name in there for row in store.read("evaluations", number, name)]
+
+
+def needed_models(config: Config) -> list[str]:
+    """Names of the models that an evaluation may ask."""
+    return [name for name in ("candidate", "parent", config.evaluation.examiner, config.evaluation.judge, FROZEN)
+            if name in config.models]  # fmt: skip

@@ -1,0 +1,77 @@
+"""Perplexity of held-out documents: the alarm for a model that training has broken.
+
+Each document's first words are given, and the log-probability of what follows is read from the server; nothing is
+generated. Difference: parent's minus candidate's nats a token, so that above 0 is better, as everywhere.
+"""
+
+import asyncio
+import json
+import math
+
+from tasks.engine.protocol import Engine, Likelihood
+from tasks.evaluation.bench import Bench, Measure, Subject, Tables
+from tasks.evaluation.heldout import NotRun
+from tasks.evaluation.statistics import mean_interval
+
+GIVEN_WORDS = 12
+
+
+async def nats_of(bench: Bench, subject: Subject) -> dict[str, float]:
+    """Nats a token by document, of those that could be scored."""
+    asked = [
+        Likelihood("evaluate", row["document_id"], " ".join(words[:GIVEN_WORDS]), (" ".join(words[GIVEN_WORDS:]),))
+        for row in bench.documents
+        if len(words := row["text"].split()[: bench.config.evaluation.perplexity_words]) > GIVEN_WORDS
+    ]
+    found: dict[str, float] = {}
+
+    async def work(engine: Engine) -> Tables:
+        await asyncio.gather(*(score(one, engine) for one in asked))
+        return {}
+
+    async def score(one: Likelihood, engine: Engine) -> None:
+        generation = await engine.likelihood(one)
+        if generation.failure is None and (value := nats(generation.text)) is not None:
+            found[one.subject_id] = value
+
+    settings = [[one.generation_id(subject.plan.models[subject.name]) for one in asked]]
+    await bench.kept("perplexity", subject.file, settings, subject.name, work)
+    if not found:  # made before: its calls are in `generations`
+        for row in bench.store.read("generations", 0, f"perplexity.{subject.file}"):
+            if row["finish_reason"] == "scored" and (value := nats(row["completion"])) is not None:
+                found[row["subject_id"]] = value
+    return found
+
+
+def nats(completion: str) -> float | None:
+    """Of `Engine.likelihood`'s completion: minus the mean log-probability of a token; None where it has none."""
+    (target,) = json.loads(completion)
+    if target["logprob"] is None or not target["tokens"] or not math.isfinite(target["logprob"]):
+        return None
+    return -float(target["logprob"]) / int(target["tokens"])
+
+
+async def perplexity(bench: Bench) -> list[Measure]:
+    """`nats_per_token` of each model, and the paired `difference`.
+
+    Raises:
+        NotRun: there are no held-out documents, or the server tells no log-probabilities.
+    """
+    if not bench.documents:
+        raise NotRun("the run has no held-out documents (corpus.heldout_documents, corpus.heldout_share)")
+    settings = bench.config.evaluation
+    measures, by_model = [], []
+    for subject in bench.subjects:
+        values = await nats_of(bench, subject)
+        if not values:
+            raise NotRun(f"the server of the {subject.name} gave no log-probabilities")
+        by_model.append(values)
+        mean, low, high = mean_interval(list(values.values()), settings.bootstrap_samples, settings.seed)
+        details = json.dumps({"perplexity": math.exp(min(mean or 0.0, 700.0))})
+        measures.append(Measure(subject.model_id, "nats_per_token", mean, low, high, len(values), details=details))
+    if bench.parent:
+        both = sorted(by_model[0].keys() & by_model[1].keys())
+        gaps = [by_model[1][document] - by_model[0][document] for document in both]
+        found = mean_interval(gaps, settings.bootstrap_samples, settings.seed)
+        measures.append(Measure(bench.candidate.model_id, "difference", *found, n=len(both)))
+    return measures

@@ -1,0 +1,104 @@
+"""The gate: numbers in, a decision and its words out. No clock, no file, no model."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from schemas.config import Config, GateConfig
+from schemas.errors import UserError
+
+Row = dict[str, Any]
+Verdict = Literal["promote", "hold", "roll_back"]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A metric that may fall by at most `max_fall`; `broken` is None where it was not measured."""
+
+    metric: str
+    value: float | None
+    max_fall: float
+    broken: bool | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done with a candidate, why, and the numbers that it rests on."""
+
+    decision: Verdict
+    reason: str
+    metric: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    threshold: float | None = None
+    guards: tuple[Guard, ...] = ()
+
+
+def decide(gate: GateConfig, model_id: str, rows: Sequence[Row]) -> Decision:
+    """Promote, hold or roll back a candidate by its rows of `evaluations`.
+
+    Rolled back: a guard fell by more than its bound. Held: the metric or a guard was not measured, rests on too few
+    problems, or its interval does not clear the threshold. Promoted: all else. A number that is not finite counts as
+    not measured.
+    """
+    known = {f"{row['suite']}.{row['metric']}": row for row in rows if row["model_id"] == model_id}
+    guards = tuple(_guard(known, metric, most) for metric, most in sorted(gate.guards.items()))
+    row = known.get(gate.metric, {})
+    value, low, high = (_finite(row, end) for end in ("value", "low", "high"))
+
+    def decided(decision: Verdict, reason: str) -> Decision:
+        return Decision(decision, reason, gate.metric, value, low, high, row.get("n"), gate.threshold, guards)
+
+    if broken := [guard for guard in guards if guard.broken]:
+        said = "; ".join(f"{g.metric} fell by {-(g.value or 0):.4g}, allowed is {g.max_fall:g}" for g in broken)
+        return decided("roll_back", f"a guard broke: {said}")
+    if missing := [guard.metric for guard in guards if guard.broken is None]:
+        return decided("hold", f"the guard {missing[0]} was not measured: {_why(known, rows, missing[0])}")
+    if value is None or low is None or high is None:
+        return decided("hold", f"{gate.metric} was not measured: {_why(known, rows, gate.metric)}")
+    said = f"{gate.metric} {value:+.4g} (95 %: {low:+.4g} to {high:+.4g}, n = {row['n']})"
+    if row["n"] is None or row["n"] < gate.min_problems:
+        return decided("hold", f"{said} rests on fewer than {gate.min_problems} problems (gate.min_problems)")
+    if low > gate.threshold:
+        return decided("promote", f"{said} clears {gate.threshold:g}")
+    return decided("hold", f"{said} does not clear {gate.threshold:g}")
+
+
+def _guard(known: Mapping[str, Row], metric: str, max_fall: float) -> Guard:
+    value = _finite(known.get(metric, {}), "value")
+    return Guard(metric, value, max_fall, None if value is None else value < -max_fall)
+
+
+def _finite(row: Row, name: str) -> float | None:
+    value = row.get(name)
+    return float(value) if row.get("status") == "ok" and value is not None and math.isfinite(value) else None
+
+
+def _why(known: Mapping[str, Row], rows: Sequence[Row], metric: str) -> str:
+    """The reason of the metric's own row, or else of a row of its suite that was not run."""
+    suite = metric.partition(".")[0]
+    of_suite = [known[metric]] if metric in known else []
+    of_suite += [row for row in rows if row["suite"] == suite and row["status"] != "ok"]
+    reasons = [str(row["reason"]) for row in of_suite if row.get("reason")]
+    return reasons[0] if reasons else f"the suite {suite} gave no such figure"
+
+
+def unfit(gate: GateConfig, reason: str, broken: bool) -> Decision:
+    """Of a round without a model to measure: rolled back if training broke it, held if there was nothing to train."""
+    return Decision("roll_back" if broken else "hold", reason, gate.metric, threshold=gate.threshold)
+
+
+def refuse_unmeasured(config: Config) -> None:
+    """The gate must not look at what is not measured.
+
+    Raises:
+        UserError: names the setting.
+    """
+    for metric in (config.gate.metric, *config.gate.guards):
+        if (suite := metric.partition(".")[0]) not in config.evaluation.suites:
+            raise UserError(
+                f"the gate looks at {metric}: add {suite!r} to evaluation.suites, or change gate.metric or gate.guards"
+            )
