@@ -62,7 +62,7 @@ async def round_artifacts(store: Store, round_: int) -> None:
 
 
 async def training_artifact(store: Store, round_: int) -> None:
-    """Loss and accuracy of the training as a picture. Not an image artifact: the UI writes its whole address below it."""
+    """Loss and accuracy of the training as a picture, in Markdown: an image artifact shows its whole address."""
     query = "SELECT step, loss, accuracy FROM training_steps WHERE round = ? ORDER BY step"
     title = f"{store.run}, round {round_}"
     curve = curves_svg(connect(store).execute(query, [round_]).fetchall(), title)

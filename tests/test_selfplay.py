@@ -20,10 +20,10 @@ from schemas.tables import TABLES
 from tasks import registry
 from tasks.db import connect
 from tasks.gate import Decision
+from tasks.processes import alive
 from tasks.registry import Standing, decisions, known_models, standing
 from tasks.store import Store
 from tests.chaos import standin
-from tests.chaos.harness import alive
 
 SMALL = (
     "rating.mode=likelihood", "corpus.documents=3", "corpus.documents_per_shard=3", "corpus.heldout_documents=12",
@@ -155,11 +155,11 @@ def test_a_kill_between_any_two_steps_resumes(
     sets = [word for one in SMALL for word in ("--set", one)]
 
     def command(root: str) -> list[str]:
-        where = ["--run", "sp", "--root", str(tmp_path / root), "--rounds", "2"]
+        where = ["--run", "sp", "--root", str(tmp_path / root), "--rounds", "1"]
         return [sys.executable, "-m", "flows.cli", "selfplay", str(file), *where, *sets]
 
     steps = ("documents/round=000", "models/round=000", "evaluation/manifests/parts", "evaluations/round=000",
-             "decisions/round=000", "manifests/round=001", "models/round=001", "evaluations/round=001")  # fmt: skip
+             "decisions/round=000")  # fmt: skip
     killed = 0
     for step in steps:
         process = subprocess.Popen(
@@ -171,14 +171,14 @@ def test_a_kill_between_any_two_steps_resumes(
             process.send_signal(signal.SIGKILL)
             killed += 1
         process.wait()
-    assert killed >= 6
+    assert killed >= 3
     for root in ("killed", "whole"):
         done = subprocess.run(command(root), cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
     tables = [_contents(tmp_path / root) for root in ("killed", "whole")]
     for table, rows in tables[0].items():
         assert rows == tables[1][table], table
-    assert len(tables[0]["decisions"]) == 2
+    assert len(tables[0]["decisions"]) == 1
 
 
 VOLATILE = {"generations": ("seconds", "endpoint"), "training_steps": ("seconds",), "models": ("path",),
@@ -247,6 +247,10 @@ def test_the_registry_knows_parents_steps_back_and_keeps_promoted_weights(tmp_pa
     with pytest.raises(UserError, match="any more"):
         registry.promote(store, "1")
     assert registry.promote(store, "m2")["standing_path"] == rows[2]["path"]
+    assert registry.require_standing(store).model_id == rows[2]["model_id"]
+    store.set_aside(store.path("models", 2, registry.MODELS_FILE))  # its round is made again
+    with pytest.raises(UserError, match="was made anew"):
+        registry.require_standing(store)
     with pytest.raises(UserError, match="there is no model"):
         registry.promote(store, "nine")
 
