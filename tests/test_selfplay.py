@@ -270,3 +270,15 @@ def test_self_play_that_would_train_nothing_is_refused(tmp_path: Path, prefect_s
     config = load_config("smoke", ["engine.kind=fake"])
     with pytest.raises(UserError, match="the fake engine"):
         asyncio.run(selfplay_flow(config, run="sp", rounds=1, root=str(tmp_path)))
+
+
+def test_the_registrys_commands_say_what_stands_and_refuse_what_is_not_there(
+    fake_root: Path, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    where = ("--run", "fake", "--root", str(fake_root))
+    code, out, _ = cli("models", *where)
+    assert (code, "the model that it began with" in out) == (0, True)
+    code, _, err = cli("promote", "9", *where)
+    assert code == 2 and "there is no model 9" in err and "pop models" in err
+    code, _, err = cli("rollback", *where)
+    assert code == 2 and "nothing to roll back" in err
