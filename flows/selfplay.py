@@ -26,6 +26,7 @@ from tasks.registry import (
     gate_decision,
     prune,
     record,
+    require_standing,
     settle,
     standing,
 )
@@ -52,6 +53,8 @@ async def selfplay_flow(
     store = Store(root, run, config.storage.compression_level)
     with Display() as display:
         display.logger = get_run_logger()
+        with run_lock(store):
+            settle(store)  # a kill may have come between a decision and what follows from it
         finished = 0
         while (why := stop_reason(config, store, rounds, new_rounds, finished)) is None:
             number = next_round(store)
@@ -101,7 +104,7 @@ async def one_round(config: Config, store: Store, number: int) -> Row:
         CorpusUsedUp: there are no documents left.
         UserError: the settings train nothing.
     """
-    settings = from_standing(config, standing(store))
+    settings = from_standing(config, require_standing(store))
     try:
         outcome = await round_flow(settings, run=store.run, round=number, root=store.root)
     except UnfitModel as broken:

@@ -54,6 +54,23 @@ def standing(store: Store) -> Standing:
     return Standing(made[-1]["standing_model_id"], made[-1]["standing_path"]) if made else Standing()
 
 
+def require_standing(store: Store) -> Standing:
+    """The model that stands, if it is still what it was when that was decided.
+
+    Raises:
+        UserError: its round was made again with other settings, or its weights are gone.
+    """
+    now = standing(store)
+    if now.path is not None:
+        if now.model_id not in {row["model_id"] for row in known_models(store)}:
+            raise UserError(
+                f"{now.model_id}, which stands in {store.run}, was made anew by its round: say from which one to go on "
+                f"with `pop promote` (pop models --run {store.run})"
+            )
+        _require_weights(now.model_id or "", now.path)
+    return now
+
+
 def gate_decision(store: Store, number: int, model_id: str | None) -> Row | None:
     """The gate's decision on a round's model, if it is made."""
     mine = [row for row in decisions(store) if row["round"] == number and row["by"] == "gate"]

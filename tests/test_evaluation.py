@@ -16,7 +16,7 @@ from schemas.config import GateConfig
 from schemas.errors import UserError
 from schemas.load import load_config
 from tasks.evaluation import SUITES, ifeval_check
-from tasks.evaluation.ifeval import accuracies, prompt_level, read_prompts
+from tasks.evaluation.ifeval import AS_SCRIPT, accuracies, prompt_level, read_prompts
 from tasks.evaluation.lm_eval import figures
 from tasks.evaluation.perplexity import nats
 from tasks.evaluation.statistics import bootstrap, length_controlled, mean_interval, wilson
@@ -174,7 +174,14 @@ def test_a_sample_of_ifeval_is_spread_over_the_file(tmp_path: Path) -> None:
 
 def test_without_lm_eval_the_checker_says_so(tmp_path: Path) -> None:
     (tmp_path / "answers.json").write_text("[]")
-    command = [sys.executable, "-S", ifeval_check.__file__, str(tmp_path / "answers.json"), str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        *AS_SCRIPT,
+        "-S",
+        ifeval_check.__file__,
+        str(tmp_path / "answers.json"),
+        str(tmp_path / "out"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == ifeval_check.MISSING
     assert "No module named" in done.stderr
@@ -213,3 +220,30 @@ def test_every_suite_of_the_configuration_is_there() -> None:
     from schemas.config import Suite
 
     assert set(get_args(Suite)) == set(SUITES)
+
+
+@pytest.mark.runtime
+def test_lm_evals_own_checkers_say_what_was_followed(tmp_path: Path) -> None:
+    from tasks.runtime import runtime_python
+
+    row = {"key": 1, "prompt": "Say it.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    sentences = {"instruction_id_list": ["length_constraints:number_sentences"], "kwargs": [
+        {"relation": "at least", "num_sentences": 1}
+    ]}  # fmt: skip
+    rows = [row | {"response": "No comma here."}, row | {"response": "One, two."}, row | {"response": ""},
+            row | sentences | {"response": "One. Two."}]  # fmt: skip
+    (tmp_path / "answers.json").write_text(json.dumps(rows))
+    command = [
+        runtime_python(),
+        *AS_SCRIPT,
+        ifeval_check.__file__,
+        tmp_path / "answers.json",
+        tmp_path / "verdicts.json",
+    ]
+    env = {"NLTK_DATA": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    if done.returncode == ifeval_check.MISSING:
+        pytest.skip("pop setup --evaluation was not run")
+    verdicts = [one["instructions"][0] for one in json.loads((tmp_path / "verdicts.json").read_text())]
+    assert [one["strict"] for one in verdicts[:3]] == [True, False, False]
+    assert verdicts[3]["strict"] is None and "punkt_tab" in verdicts[3]["problem"]

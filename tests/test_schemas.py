@@ -266,7 +266,7 @@ def test_every_text_of_a_schema_is_bounded() -> None:
 def test_the_tables_are_those_of_the_contract() -> None:
     assert set(TABLES) == {
         "documents", "problems", "answers", "rubrics", "ratings", "pairs", "preferences", "training_steps", "models",
-        "evaluations", "probes", "generations", "comparisons",
+        "evaluations", "decisions", "probes", "generations", "comparisons",
     }  # fmt: skip
     for name, table in TABLES.items():
         assert table.name == name

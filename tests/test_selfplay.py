@@ -155,11 +155,11 @@ def test_a_kill_between_any_two_steps_resumes(
     sets = [word for one in SMALL for word in ("--set", one)]
 
     def command(root: str) -> list[str]:
-        where = ["--run", "sp", "--root", str(tmp_path / root), "--rounds", "2"]
+        where = ["--run", "sp", "--root", str(tmp_path / root), "--rounds", "1"]
         return [sys.executable, "-m", "flows.cli", "selfplay", str(file), *where, *sets]
 
     steps = ("documents/round=000", "models/round=000", "evaluation/manifests/parts", "evaluations/round=000",
-             "decisions/round=000", "manifests/round=001", "models/round=001", "evaluations/round=001")  # fmt: skip
+             "decisions/round=000")  # fmt: skip
     killed = 0
     for step in steps:
         process = subprocess.Popen(
@@ -171,14 +171,14 @@ def test_a_kill_between_any_two_steps_resumes(
             process.send_signal(signal.SIGKILL)
             killed += 1
         process.wait()
-    assert killed >= 6
+    assert killed >= 3
     for root in ("killed", "whole"):
         done = subprocess.run(command(root), cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
     tables = [_contents(tmp_path / root) for root in ("killed", "whole")]
     for table, rows in tables[0].items():
         assert rows == tables[1][table], table
-    assert len(tables[0]["decisions"]) == 2
+    assert len(tables[0]["decisions"]) == 1
 
 
 VOLATILE = {"generations": ("seconds", "endpoint"), "training_steps": ("seconds",), "models": ("path",),
@@ -247,6 +247,10 @@ def test_the_registry_knows_parents_steps_back_and_keeps_promoted_weights(tmp_pa
     with pytest.raises(UserError, match="any more"):
         registry.promote(store, "1")
     assert registry.promote(store, "m2")["standing_path"] == rows[2]["path"]
+    assert registry.require_standing(store).model_id == rows[2]["model_id"]
+    store.set_aside(store.path("models", 2, registry.MODELS_FILE))  # its round is made again
+    with pytest.raises(UserError, match="was made anew"):
+        registry.require_standing(store)
     with pytest.raises(UserError, match="there is no model"):
         registry.promote(store, "nine")
 
@@ -266,3 +270,15 @@ def test_self_play_that_would_train_nothing_is_refused(tmp_path: Path, prefect_s
     config = load_config("smoke", ["engine.kind=fake"])
     with pytest.raises(UserError, match="the fake engine"):
         asyncio.run(selfplay_flow(config, run="sp", rounds=1, root=str(tmp_path)))
+
+
+def test_the_registrys_commands_say_what_stands_and_refuse_what_is_not_there(
+    fake_root: Path, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    where = ("--run", "fake", "--root", str(fake_root))
+    code, out, _ = cli("models", *where)
+    assert (code, "the model that it began with" in out) == (0, True)
+    code, _, err = cli("promote", "9", *where)
+    assert code == 2 and "there is no model 9" in err and "pop models" in err
+    code, _, err = cli("rollback", *where)
+    assert code == 2 and "nothing to roll back" in err

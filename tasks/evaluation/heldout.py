@@ -91,7 +91,7 @@ def _by_problem(ratings: list[Row]) -> dict[str, float]:
     scores: dict[str, list[float]] = {}
     for row in ratings:
         scores.setdefault(row["problem_id"], []).append(row["score"])
-    return {problem: fmean(values) for problem, values in scores.items()}
+    return {problem: fmean(values) for problem, values in sorted(scores.items())}
 
 
 async def heldout(bench: Bench) -> list[Measure]:

@@ -21,6 +21,7 @@ from tasks.store import Row
 from tasks.train import blocking
 
 CHECKER = Path(__file__).resolve().with_name("ifeval_check.py")
+AS_SCRIPT = ("-P",)  # without this folder in the path: it has modules named like the library's
 NOT_INSTALLED = 3
 KEYS = {"key", "prompt", "instruction_id_list", "kwargs"}
 LEVELS = ("prompt_strict", "prompt_loose", "instruction_strict", "instruction_loose")
@@ -82,7 +83,7 @@ async def check(bench: Bench, prompts: list[Row], answers: dict[str, str], name:
     )
     for file in (told, log):
         file.unlink(missing_ok=True)
-    command = [str(bench.python()), str(CHECKER), str(asked), str(told)]
+    command = [str(bench.python()), *AS_SCRIPT, str(CHECKER), str(asked), str(told)]
     guarded = Guarded("IFEval's checkers", command, {"PYTHONPATH": ""}, log)
     code = await blocking(lambda: guarded.wait(bench.config.evaluation.timeout_sec))
     if code == NOT_INSTALLED:

@@ -40,7 +40,7 @@ async def nats_of(bench: Bench, subject: Subject) -> dict[str, float]:
         for row in bench.store.read("generations", 0, f"perplexity.{subject.file}"):
             if row["finish_reason"] == "scored" and (value := nats(row["completion"])) is not None:
                 found[row["subject_id"]] = value
-    return found
+    return dict(sorted(found.items()))  # answers come in any order, and a bootstrap depends on it
 
 
 def nats(completion: str) -> float | None:

@@ -1,0 +1,99 @@
+"""prefect.yaml says what the flows take, and one command makes a server with all of it."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml  # type: ignore[import-untyped]
+from flows.curves import curves_svg
+from prefect.utilities.callables import parameter_schema
+
+from flows.automation import NAME
+from flows.slots import LIMIT
+from schemas.config import Config, EvaluationConfig, GateConfig
+from schemas.load import PRESETS, PROJECT
+from tasks.engine.server import free_port
+
+FILE: dict[str, Any] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
+DEPLOYMENTS: dict[str, dict[str, Any]] = {one["name"]: one for one in FILE["deployments"]}
+
+
+def test_the_form_begins_with_the_preset() -> None:
+    preset = tomllib.loads((PRESETS / "selfplay-health.toml").read_text())
+    assert FILE["definitions"]["config"] == preset
+    assert all(one["parameters"]["config"] == preset for one in DEPLOYMENTS.values())
+
+
+@pytest.mark.parametrize("name", sorted(DEPLOYMENTS))
+def test_a_deployments_parameters_are_its_flows_and_valid(name: str) -> None:
+    file, function = DEPLOYMENTS[name]["entrypoint"].split(":")
+    flow = getattr(importlib.import_module(file.removesuffix(".py").replace("/", ".")), function)
+    schema = parameter_schema(flow).model_dump()
+    given = DEPLOYMENTS[name]["parameters"]
+    assert set(schema["required"]) <= set(given) <= set(schema["properties"])
+    assert all(one.get("description") for one in schema["properties"].values())
+    Config.model_validate(given["config"])
+    assert DEPLOYMENTS[name]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+
+
+def test_every_field_of_evaluation_and_gate_says_what_it_is_for() -> None:
+    for section in (EvaluationConfig, GateConfig):
+        assert all(field.description for field in section.model_fields.values())
+
+
+def test_curves_are_drawn_from_what_there_is() -> None:
+    drawn = curves_svg([(1, 0.7, None), (2, None, None), (3, 0.5, None)], "a <run>")
+    assert drawn and drawn.count("<circle") == 2 and "loss: 0.7 → 0.5" in drawn and "a &lt;run&gt;" in drawn
+    assert curves_svg([(1, None, None)], "nothing") is None
+
+
+@pytest.mark.e2e
+def test_one_command_makes_server_pool_limit_automation_deployments_and_worker(tmp_path: Path) -> None:
+    port = free_port()
+    env = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "POP_CACHE": str(tmp_path / "cache")}
+    for name in [name for name in env if name.startswith("PREFECT_API")]:
+        del env[name]
+    command = [sys.executable, "-m", "flows.server", "--port", str(port)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=PROJECT, env=env, stderr=log, stdout=log)
+    try:
+        over = time.monotonic() + 300
+        while "Ctrl-C ends it all" not in (tmp_path / "log").read_text() and time.monotonic() < over:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.5)
+        api = httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=60)
+        made = {one["name"]: one for one in api.post("/deployments/filter", json={}).json()}
+        assert set(made) == set(DEPLOYMENTS)
+        nightly = made["selfplay"]
+        assert nightly["schedules"][0]["schedule"]["cron"] == "0 2 * * *"
+        assert nightly["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+        assert (
+            nightly["parameter_openapi_schema"]["definitions"]["GateConfig"]["properties"]["patience"]["minimum"] == 1
+        )
+        assert api.get(f"/v2/concurrency_limits/{LIMIT}").json()["limit"] == 1
+        assert NAME in [one["name"] for one in api.post("/automations/filter", json={}).json()]
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        assert not list((tmp_path / "cache/processes").glob("*.json"))
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def test_the_preset_leaves_something_to_measure_by() -> None:
+    config = Config.model_validate(json.loads(json.dumps(FILE["definitions"]["config"])))
+    assert config.corpus.heldout_documents >= config.gate.min_problems
