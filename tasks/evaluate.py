@@ -131,7 +131,7 @@ async def measured(bench: Bench, suite: str) -> list[Measure]:
         status, reason = "not_run", f"{suite} {took} (evaluation.timeout_sec)"
     except PopError as error:
         status, reason = "failed", str(error)
-    metric = MAIN.get(suite, "difference" if bench.parent else "value")
+    metric = MAIN.get(suite, "difference") if bench.parent else "value"
     return [Measure(bench.candidate.model_id, metric, None, n=0, status=status, reason=reason)]
 
 

@@ -241,7 +241,7 @@ def test_lm_evals_own_checkers_say_what_was_followed(tmp_path: Path) -> None:
         tmp_path / "verdicts.json",
     ]
     env = {"NLTK_DATA": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, env=env)
     if done.returncode == ifeval_check.MISSING:
         pytest.skip("pop setup --evaluation was not run")
     verdicts = [one["instructions"][0] for one in json.loads((tmp_path / "verdicts.json").read_text())]
