@@ -15,7 +15,6 @@ import httpx
 import psutil
 import pytest
 import yaml  # type: ignore[import-untyped]
-from flows.curves import curves_svg
 from prefect.utilities.callables import parameter_schema
 
 from flows.automation import NAME
@@ -49,12 +48,6 @@ def test_a_deployments_parameters_are_its_flows_and_valid(name: str) -> None:
 def test_every_field_of_evaluation_and_gate_says_what_it_is_for() -> None:
     for section in (EvaluationConfig, GateConfig):
         assert all(field.description for field in section.model_fields.values())
-
-
-def test_curves_are_drawn_from_what_there_is() -> None:
-    drawn = curves_svg([(1, 0.7, None), (2, None, None), (3, 0.5, None)], "a <run>")
-    assert drawn and drawn.count("<circle") == 2 and "loss: 0.7 → 0.5" in drawn and "a &lt;run&gt;" in drawn
-    assert curves_svg([(1, None, None)], "nothing") is None
 
 
 @pytest.mark.e2e
