@@ -65,14 +65,16 @@ def test_a_changed_setting_takes_every_row_that_follows_from_it_out_of_sight_bef
     assert rows(copy, "fake", "SELECT DISTINCT role FROM generations ORDER BY 1") == [("answer",), ("propose",)]
     assert {stage for stage, _ in done} == {"shard", "propose", "answer"}
     (line,) = said
-    assert line.startswith("set aside 14 files (rubrics, ratings, comparisons, pairs, preferences, generations): ")
+    assert line.startswith(
+        "set aside 18 files (rubrics, ratings, comparisons, pairs, preferences, probes, generations): "
+    )
     assert line.endswith(": rubric.max_criteria changed")
 
 
 def test_nothing_is_touched_where_nothing_has_changed(copy: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
     done, said = ordered(copy, "engine.max_in_flight=3", "engine.timeout_sec=9", "storage.compression_level=9")
-    assert not said and len(done) == 5 * 2 + 4  # two shards, and documents beside them
+    assert not said and len(done) == 6 * 2 + 4  # two shards, and documents beside them
     assert before == {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
 
 
@@ -141,7 +143,7 @@ def test_a_forced_stage_and_what_follows_is_made_anew_with_calls_of_its_own(copy
     when = "SELECT generation_id, endpoint FROM generations WHERE {} ORDER BY 1"
     assert rows(copy, "fake", when.format(kept)) == rows(fake_root, "fake", when.format(kept))
     assert not set(rows(copy, "fake", when.format(made))) & set(rows(fake_root, "fake", when.format(made)))
-    assert len(list((copy / "fake/superseded/forced").rglob("*.parquet"))) == 10
+    assert len(list((copy / "fake/superseded/forced").rglob("*.parquet"))) == 14
 
 
 def test_a_forced_training_leaves_the_old_model_beside_it(copy: Path) -> None:
@@ -156,8 +158,8 @@ def test_an_unknown_stage_is_answered_with_the_nearest(copy: Path) -> None:
 
 
 def test_what_follows_is_what_reads_it() -> None:
-    assert followers(config(), ["answer"]) == {"answer", "rubric", "rate", "pair", "train"}
-    assert followers(config(STEPWISE), ["answer"]) == {"answer", "rate", "pair", "train"}
+    assert followers(config(), ["answer"]) == {"answer", "rubric", "rate", "probe", "pair", "train"}
+    assert followers(config(STEPWISE), ["answer"]) == {"answer", "rate", "probe", "pair", "train"}
     assert followers(config(), ["shard"]) == set(STAGES)
 
 
@@ -296,7 +298,7 @@ def test_one_that_fails_ends_the_others_and_its_error_is_alone() -> None:
     for error in (EngineError("gone"), ValueError("mine")):
         with pytest.raises(type(error), match=str(error)):
             asyncio.run(_at_once([works("a"), fails(error), works("b")]))
-    assert ended == ["a", "b"] * 2
+    assert sorted(ended) == ["a", "a", "b", "b"]
 
 
 def test_a_reader_of_a_run_that_is_put_in_order_sees_whole_stages(copy: Path) -> None:

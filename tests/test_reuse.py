@@ -62,7 +62,7 @@ def test_a_changed_rating_takes_over_all_else_with_its_ids(fake_root: Path) -> N
 
 
 def test_reused_rows_are_reused_again_and_keep_their_first_origin(fake_root: Path) -> None:
-    run_fake(fake_root, "again", "reuse.ratings=fake/0", "pairing.min_margin=0.2")
+    run_fake(fake_root, "again", "reuse.ratings=fake/0", "pairing.min_margin=0.2", "evaluation.probes=0")
     assert rows(fake_root, "again", "SELECT * FROM costs") == []
     run_fake(fake_root, "twice", "reuse.ratings=again/0", "pairing.control=shuffled", "pairing.min_margin=0.2")
     assert rows(fake_root, "twice", "SELECT DISTINCT reused_from FROM ratings") == [("fake/0",)]
