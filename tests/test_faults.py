@@ -86,7 +86,7 @@ def test_what_passes_is_tried_again_and_costs_no_row(
 ) -> None:
     with FakeEngine(faults=faults, **options) as bad:
         rows = proposed(bad.url, Store(str(tmp_path), "r"), plan_with(**engine))
-        assert sum(bad.counts()["faults"].values()) > 1
+        assert sum(bad.counts()["faults"].values()) >= 1
     assert [row["status"] for row in rows] == ["ok"] * len(DOCUMENTS)
 
 
