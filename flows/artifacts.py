@@ -20,7 +20,7 @@ from prefect.exceptions import PrefectException
 from flows.display import LABELS
 from flows.plots import LIGHT, coloured, plots
 from flows.report import table_rows
-from tasks.db import connect
+from tasks.db import connect, rows_of
 from tasks.plan import STAGES
 from tasks.registry import lineage
 from tasks.store import Row, Store
@@ -96,12 +96,27 @@ async def round_artifacts(store: Store, round_: int) -> None:
         SELECT p.problem, c.name, c.gold, c.weight FROM criteria c JOIN problems p USING (run, round, problem_id)
         WHERE c.round = ? ORDER BY c.rubric_id, c.name LIMIT {SAMPLE_RUBRICS}
     """
-    cursor = con.execute(query, [round_])
-    names = [column[0] for column in cursor.description]
-    table = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     await shown(acreate_markdown_artifact(funnel, key="funnel", description=f"Funnel of {store.run}"))
-    description = f"Criteria of {store.run}, round {round_}"
-    await shown(acreate_table_artifact(table, key="sample-rubrics", description=description))
+    about = f"Criteria of {store.run}, round {round_}"
+    await shown(acreate_table_artifact(rows_of(con, query, [round_]), key="sample-rubrics", description=about))
+
+
+async def audits_artifact(store: Store, round_: int, rows: list[Row]) -> None:
+    """What every audit found."""
+    await shown(acreate_table_artifact(rows, key="audits", description=f"Audits of {store.run}, round {round_}"))
+
+
+async def evaluation_artifact(store: Store, round_: int, candidate: str, rows: list[Row]) -> None:
+    """Every figure of an evaluation with its interval; what was not run says why."""
+    lines = ["| suite | metric | of | value | 95 % interval | n | |", "| --- | --- | --- | ---: | --- | ---: | --- |"]
+    for row in rows:
+        value = "not run" if row["value"] is None else f"{row['value']:.4f}"
+        interval = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
+        note = " ".join(str(row["reason"] or "").split())[:200]
+        of = "candidate" if row["model_id"] == candidate else "parent"
+        lines.append(f"| {row['suite']} | {row['metric']} | {of} | {value} | {interval} | {row['n']} | {note} |")
+    key, about = _key(f"evaluation-{store.run}"), f"{store.run}, round {round_}: candidate against parent"
+    await shown(acreate_markdown_artifact("\n".join(lines), key=key, description=about))
 
 
 async def decision_artifact(store: Store, number: int, row: Row) -> None:

@@ -1,129 +1,65 @@
-"""Audits as a person sees them: `pop audit`, and the gate that a round passes before it trains."""
+"""Audits in the Prefect UI: the gate that a round passes before it trains, and a flow to look at any round."""
 
-import json
+from collections.abc import Callable
 from typing import Any
 
-from prefect import task
-from prefect.artifacts import create_table_artifact
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from prefect import flow, get_run_logger, task
 
-from flows.plain import plain
-from schemas.errors import CheckFailed, UserError
-from schemas.load import did_you_mean
-from tasks.audit import Finding, read_audits, run_audits
-from tasks.evidence import audit_connection
+from flows.artifacts import audits_artifact
+from flows.findings import as_row, failures, findings, label, threshold, value
+from flows.options import round_of, store_of
+from schemas.errors import CheckFailed
 from tasks.stage import TASK_OPTIONS, Round
 from tasks.store import Store
 
-STYLES = {"fail": "bold red", "warn": "yellow", "ok": "green", "n/a": "dim"}  # what is wrong comes first
-SIGNS = {"at_most": "≤", "at_least": "≥"}
 
+@flow(name="audit", flow_run_name="audit", persist_result=False)
+async def audit_flow(
+    run: str | None = None, round: int | None = None, root: str = "data/runs", audits: str | None = None  # noqa: A002
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Did a round fool itself? Fails where a blocking audit does.
 
-def findings(store: Store, round_: int, name: str | None = None, folder: str | None = None) -> list[Finding]:
-    """What the audits (or the one named) say of a round; the user's are in `<root>/audits` and in `folder`.
-
-    Raises:
-        UserError: no audit has this name, or an audit's file or query is wrong.
+    Args:
+        run: name of the run; empty: the newest under the root.
+        round: number of the round; empty: the run's newest.
+        root: local folder or object store URL.
+        audits: a folder with audits of your own.
     """
-    audits = read_audits([f"{store.root.rstrip('/')}/audits", *([folder] if folder else [])])
-    if name is not None:
-        known = [audit.name for audit in audits]
-        if name not in known:
-            raise UserError(f"no audit is called {name!r}{did_you_mean(name, known)}; audits: {', '.join(known)}")
-        audits = [audit for audit in audits if audit.name == name]
-    with audit_connection(store) as con:
-        found = run_audits(con, audits, store.run, round_)
-    return sorted(found, key=lambda finding: tuple(STYLES).index(finding.verdict))
-
-
-def run_and_print(
-    store: Store, round_: int, name: str | None, folder: str | None, output: str, out: Console
-) -> None:  # fmt: skip
-    """Print the findings.
-
-    Raises:
-        CheckFailed: a blocking audit fails.
-    """
-    found = findings(store, round_, name, folder)
-    if output == "json":
-        print(json.dumps([as_row(finding) for finding in found], indent=1, ensure_ascii=False))
-    else:
-        out.print(table(found, f"{store.run}, round {round_}"))
-        for finding in found if name else [f for f in found if f.verdict in ("warn", "fail")]:
-            out.print(Text.assemble((f"{label(finding)}: ", STYLES[finding.verdict]), finding.audit.meaning))
-    if failed := failures(found):
-        raise CheckFailed(failed)
-
-
-def label(finding: Finding) -> str:
-    """An audit's name, with the part it speaks of."""
-    return f"{finding.audit.name} ({finding.part})" if finding.part else finding.audit.name
-
-
-def threshold(finding: Finding) -> str:
-    """`≤ 0.2`, as a person reads it."""
-    return f"{SIGNS[finding.audit.direction]} {finding.audit.threshold:g}"
-
-
-def value(finding: Finding) -> str:
-    """The value to three digits; a dash where there is none."""
-    return "–" if finding.value is None else f"{finding.value:.3g}"
-
-
-def as_row(finding: Finding) -> dict[str, Any]:
-    """A finding for JSON, a card or a page."""
-    audit = finding.audit
-    return {
-        "audit": audit.name, "part": finding.part, "title": audit.title, "value": finding.value, "n": finding.n,
-        "direction": audit.direction, "threshold": audit.threshold, "blocks": audit.blocks, "verdict": finding.verdict,
-        "detail": finding.detail,
-    }  # fmt: skip
-
-
-def table(found: list[Finding], title: str) -> Table:
-    """The findings as a table for a terminal."""
-    shown = Table(title=plain(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name, justify in (("audit", "left"), ("value", "right"), ("wanted", "left"), ("n", "right"), ("", "left")):
-        shown.add_column(name, justify=justify)  # type: ignore[arg-type]
-    shown.add_column("detail", overflow="fold")
-    for finding in found:
-        verdict = Text(finding.verdict, style=STYLES[finding.verdict])
-        shown.add_row(
-            plain(label(finding)), value(finding), threshold(finding), str(finding.n), verdict, plain(finding.detail)
-        )
-    return shown
-
-
-def failures(found: list[Finding]) -> str:
-    """One line for the blocking audits that fail; empty where none does."""
-    failed = [f for f in found if f.verdict == "fail"]
-    return "; ".join(
-        f"{label(f)} is {value(f)}, wanted {threshold(f)}{f' ({f.detail})' if f.detail else ''}" for f in failed
-    )
+    store = store_of(root, run)
+    number = round_of(store, round)
+    rows, failed = await look(store, number, audits, get_run_logger().info)
+    if failed:
+        raise CheckFailed(f"{store.run}, round {number}: audit {failed}")
+    return rows
 
 
 @task(name="audit", task_run_name="audit", **TASK_OPTIONS)
-def audit_task(round_: Round) -> list[dict[str, Any]]:
+async def audit_task(round_: Round) -> list[dict[str, Any]]:
     """Every audit of the round, told in a line each where it warns or fails.
 
     Raises:
         CheckFailed: a blocking audit fails and `gate.audits` is `block`.
     """
-    mode, number, store = round_.plan.config.gate.audits, round_.plan.round, round_.store
+    mode, store = round_.plan.config.gate.audits, round_.store
     if mode == "off":
         return []
-    found = findings(store, number)
-    for finding in found:
-        if finding.verdict in ("warn", "fail"):
-            round_.progress.say(f"audit {label(finding)}: {value(finding)}, wanted {threshold(finding)}")
-    rows = [as_row(finding) for finding in found]
-    create_table_artifact(rows, key="audits", description=f"Audits of {store.run}, round {number}")
-    failed = failures(found)
+    rows, failed = await look(store, round_.plan.round, None, round_.progress.say)
     if failed and mode == "block":
         raise CheckFailed(
             f"audit {failed}. Nothing was trained; look with: pop audit --run {store.run}; "
             "to train all the same: --set gate.audits=warn"
         )
     return rows
+
+
+async def look(
+    store: Store, number: int, folder: str | None, say: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], str]:  # fmt: skip
+    """Run every audit, show what it found, and tell what is wrong; the rows, and the blocking failures in a line."""
+    found = findings(store, number, folder=folder)
+    for finding in found:
+        if finding.verdict in ("warn", "fail"):
+            say(f"audit {label(finding)}: {value(finding)}, wanted {threshold(finding)}")
+    rows = [as_row(finding) for finding in found]
+    await audits_artifact(store, number, rows)
+    return rows, failures(found)

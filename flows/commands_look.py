@@ -53,7 +53,7 @@ def audit(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Did the round fool itself? Every audit's value, threshold and verdict; exit code 1 where a blocking one fails."""
-    from flows.audit import run_and_print
+    from flows.findings import run_and_print
 
     store = store_of(root, run)
     run_and_print(store, round_of(store, round_), name, audits, format_, out)

@@ -5,12 +5,12 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import acreate_markdown_artifact
 
+from flows.artifacts import evaluation_artifact
 from flows.display import Display
-from flows.round import Engines
+from flows.engines import Engines
 from flows.slots import gpu
-from schemas.config import Config, ModelConfig
+from schemas.config import Config
 from schemas.errors import UserError
 from tasks.engine.protocol import Engine
 from tasks.evaluate import (
@@ -21,12 +21,11 @@ from tasks.evaluate import (
     make_bench,
     needed_models,
 )
-from tasks.evaluation.bench import Bench
 from tasks.evaluation.ifeval import read_prompts
 from tasks.lock import run_lock
+from tasks.manifests import first_policy
 from tasks.models import Resolved, resolve
 from tasks.registry import BASE, find, parent_of
-from tasks.runs import manifests
 from tasks.runtime import runtime_python
 from tasks.store import Row, Store
 
@@ -66,10 +65,7 @@ async def run_evaluation(config: Config, store: Store, model: str, display: Disp
             await evaluate_task(bench, store, number, suite)
             display.shard("evaluate", reused=False)
     rows = evaluations(bench, store, number)
-    await acreate_markdown_artifact(
-        evaluation_markdown(bench, rows), key=f"evaluation-{store.run}".lower().replace("_", "-").replace(".", "-"),
-        description=f"{store.run}, round {number}: candidate against parent",
-    )  # fmt: skip
+    await evaluation_artifact(store, number, bench.candidate.model_id, rows)
     return rows
 
 
@@ -84,8 +80,7 @@ def contest_of(config: Config, store: Store, model: str) -> tuple[int, Contest]:
         return 0, Contest(policy, BASE, None, None)
     row = find(store, model)
     parent = parent_of(store, row)
-    first = next((m["config"]["models"]["policy"] for m in manifests(store) if m["round"] == 0), None)
-    base = ModelConfig.model_validate(first) if first else policy
+    base = first_policy(store) or policy
     one = policy.model_copy(update={"path": row["path"], "base_urls": (), "served_name": None})
     other = one.model_copy(update={"path": parent.path}) if parent.path else base
     return row["round"], Contest(one, row["model_id"], other, parent.model_id)
@@ -128,16 +123,3 @@ class OnDemand:
             if name not in self._engines:
                 await self._stack.enter_async_context(self._engines.started({name}))
         return self._engines[name]
-
-
-def evaluation_markdown(bench: Bench, rows: list[Row]) -> str:
-    """The figures as a Markdown table."""
-    who = {bench.candidate.model_id: "candidate"}
-    lines = ["| suite | metric | of | value | 95 % interval | n | |", "| --- | --- | --- | ---: | --- | ---: | --- |"]
-    for row in rows:
-        value = "not run" if row["value"] is None else f"{row['value']:.4f}"
-        interval = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
-        note = " ".join(str(row["reason"] or "").split())[:200]
-        of = who.get(row["model_id"], "parent")
-        lines.append(f"| {row['suite']} | {row['metric']} | {of} | {value} | {interval} | {row['n']} | {note} |")
-    return "\n".join(lines)

@@ -6,12 +6,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from flows.audit import findings, label, threshold, value
+from flows.findings import findings, label, threshold, value
 from schemas.load import PROJECT
-from tasks.db import connect
+from tasks.db import connect, rows_of
 from tasks.export import files, preference_rows, publish
 from tasks.plan import package_version
-from tasks.store import Store
+from tasks.store import Row, Store
 
 SAMPLES = {path.stem for path in (PROJECT / "data" / "corpora").glob("*.jsonl")}
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -51,10 +51,8 @@ def _round(store: Store, number: int) -> dict[str, Any]:
     """What the card says of a round."""
     with connect(store) as con:
 
-        def rows(query: str) -> list[dict[str, Any]]:
-            cursor = con.execute(query, [number])
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        def rows(query: str) -> list[Row]:
+            return rows_of(con, query, [number])
 
         found = rows("SELECT run, round, finished, corpus, task, dialect, rating_mode FROM rounds WHERE round = ?")
         own = found[0] if found else dict.fromkeys(("finished", "corpus", "task", "dialect", "rating_mode"))

@@ -61,7 +61,7 @@ def store_of(root: str, run: str | None) -> "Store":
 
 def round_of(store: "Store", number: int | None) -> int:
     """The round asked for, or the newest one."""
-    from tasks.runs import manifests
+    from tasks.manifests import manifests
 
     known = [manifest["round"] for manifest in manifests(store)]
     if number is not None and number not in known:

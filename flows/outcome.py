@@ -3,19 +3,20 @@
 import contextlib
 from typing import Any
 
+from duckdb import DuckDBPyConnection
 from rich.console import Console
 from rich.table import Table
 
 from schemas.config import Config
-from tasks.db import connect
+from tasks.db import connect, rows_of
 from tasks.leftovers import differences
+from tasks.manifests import documents_manifest, manifests
 from tasks.models import with_frozen
 from tasks.plan import STAGES, TABLE_OF, Plan, Source, make_plan
 from tasks.registry import lineage, standing
 from tasks.reuse import sources
-from tasks.runs import manifests
-from tasks.shard import corpus_stamp, manifest_path
-from tasks.store import Damaged, Store
+from tasks.shard import corpus_stamp
+from tasks.store import Damaged, Row, Store
 from tasks.train import why_not_trained
 
 SHARDS_SHOWN = 4
@@ -63,21 +64,26 @@ def print_funnel(store: Store, round_: int, out: Console) -> None:
     out.print(table)
 
 
+def gap_of(con: DuckDBPyConnection, round_: int) -> Row:
+    """Mean scores of references and answers, over the `n` problems that have both; the reference `wins` in so many."""
+    query = """
+        SELECT avg(reference_score) AS reference, avg(mean_score) AS mean, avg(best_score) AS best, count(*) AS n,
+               count(*) FILTER (reference_score > mean_score) AS wins
+        FROM gap WHERE round = ? AND reference_score IS NOT NULL AND mean_score IS NOT NULL
+    """
+    return rows_of(con, query, [round_])[0]
+
+
 def print_gap(store: Store, round_: int, out: Console) -> None:
     """The reference answer's score beside the model's own: it should win, or the rubrics do not see the document."""
-    row = connect(store).execute(
-        "SELECT avg(reference_score), avg(mean_score), avg(best_score), count(*), "
-        "count(*) FILTER (reference_score > mean_score) FROM gap WHERE round = ? AND reference_score IS NOT NULL "
-        "AND mean_score IS NOT NULL", [round_],
-    ).fetchone()  # fmt: skip
-    if row is None or not row[3]:
-        return
-    reference, mean, best, problems, wins = row
-    out.print(
-        f"\nGap: references score {reference:.3f} on average, answers without the document {mean:.3f} "
-        f"(best of each problem {best:.3f}).\nThe reference is above the mean answer in {wins} of {problems} problems.",
-        markup=False,
-    )
+    gap = gap_of(connect(store), round_)
+    if gap["n"]:
+        out.print(
+            f"\nGap: references score {gap['reference']:.3f} on average, answers without the document "
+            f"{gap['mean']:.3f} (best of each problem {gap['best']:.3f}).\nThe reference is above the mean answer in "
+            f"{gap['wins']} of {gap['n']} problems.",
+            markup=False,
+        )
 
 
 def print_training(store: Store, round_: int, model: dict[str, Any], out: Console) -> None:
@@ -160,7 +166,7 @@ def _set_aside(store: Store, plan: Plan, stage: str) -> dict[str, dict[str, Any]
 
 
 def _shards(store: Store, plan: Plan) -> tuple[str, ...]:
-    return tuple((store.manifest(manifest_path(store, plan.round)) or {}).get("shards", ()))
+    return tuple((documents_manifest(store, plan.round) or {}).get("shards", ()))
 
 
 def print_models(store: Store, out: Console) -> None:

@@ -8,10 +8,11 @@ import duckdb
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from flows.audit import findings, label, threshold, value
+from flows.findings import findings, label, threshold, value
+from flows.outcome import gap_of
 from flows.plain import printable
 from flows.plots import plots
-from tasks.db import connect
+from tasks.db import connect, rows_of
 from tasks.plan import package_version
 from tasks.store import Store
 
@@ -28,11 +29,6 @@ TABLES = {
     "What fell out": "SELECT stage, status, count, example FROM rejections WHERE round = ? ORDER BY stage, count DESC",
     "Cost": "SELECT * EXCLUDE (run, round) FROM costs WHERE round = ?",
 }
-GAP = """
-SELECT avg(reference_score) AS reference, avg(mean_score) AS mean, avg(best_score) AS best, count(*) AS n,
-       count(*) FILTER (reference_score > mean_score) AS wins
-FROM gap WHERE round = ? AND reference_score IS NOT NULL AND mean_score IS NOT NULL
-"""
 ROUNDS = """
 SELECT run || ' / ' || round AS round, finished, policy, dialect, rating_mode, documents, problems, answers, rubrics,
        rated_answers, pairs, reference_score, mean_score, learning_rate, beta, steps, last_loss
@@ -75,7 +71,7 @@ def kind(value: Any) -> str:
 
 def _data(con: duckdb.DuckDBPyConnection, store: Store, round_: int) -> Row:
     found = findings(store, round_)
-    own = _rows(con, "SELECT * FROM rounds WHERE round = ?", [round_])
+    own = rows_of(con, "SELECT * FROM rounds WHERE round = ?", [round_])
     return {
         "run": store.run, "round": round_, "version": package_version(),
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "own": own[0] if own else {},
@@ -87,27 +83,22 @@ def _data(con: duckdb.DuckDBPyConnection, store: Store, round_: int) -> Row:
         ],
         "plots": {title: Markup(svg) for title, svg in plots(con, round_).items()},
         "tables": table_rows(con, round_),
-        "settings": _rows(con, "SELECT name, value FROM settings WHERE round = ? ORDER BY 1", [round_]),
-        "rounds": _rows(con, ROUNDS, []), "lineages": lineages(con, round_),
+        "settings": rows_of(con, "SELECT name, value FROM settings WHERE round = ? ORDER BY 1", [round_]),
+        "rounds": rows_of(con, ROUNDS, []), "lineages": lineages(con, round_),
     }  # fmt: skip
 
 
 def table_rows(con: duckdb.DuckDBPyConnection, round_: int) -> dict[str, list[Row]]:
     """Title to rows of every table that the round has rows for."""
-    found = {title: _rows(con, query, [round_]) for title, query in TABLES.items()}
+    found = {title: rows_of(con, query, [round_]) for title, query in TABLES.items()}
     return {title: rows for title, rows in found.items() if rows}
-
-
-def _rows(con: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> list[Row]:
-    cursor = con.execute(query, values)
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def headline(con: duckdb.DuckDBPyConnection, round_: int) -> list[tuple[str, str, str]]:
     """The round in a few figures: name, figure, and what it is beside."""
-    gap = _rows(con, GAP, [round_])[0]
-    funnel = {row["stage"]: row for row in _rows(con, "SELECT stage, total, ok FROM funnel WHERE round = ?", [round_])}
+    gap = gap_of(con, round_)
+    steps = rows_of(con, "SELECT stage, total, ok FROM funnel WHERE round = ?", [round_])
+    funnel = {row["stage"]: row for row in steps}
     figures = [
         (stage, f"{funnel[stage]['ok']:,}", f"of {funnel[stage]['total']:,}")
         for stage in ("problems", "rated answers", "pairs") if stage in funnel
@@ -139,4 +130,4 @@ def lineages(con: duckdb.DuckDBPyConnection, round_: int) -> list[Row]:
         return []
     marks = ", ".join("?" for _ in drawn)
     query = f"SELECT * FROM pair_lineage WHERE round = ? AND pair_id IN ({marks}) ORDER BY hash(pair_id)"
-    return _rows(con, query, [round_, *(pair_id for (pair_id,) in drawn)])
+    return rows_of(con, query, [round_, *(pair_id for (pair_id,) in drawn)])

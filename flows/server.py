@@ -6,6 +6,7 @@ python -m flows.server --deploy           # what `make deploy` runs: at the serv
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from types import FrameType
 
 import httpx
+import psutil
 
 from flows import settings
 from schemas.errors import DependencyError, PopError, UserError
@@ -26,6 +28,7 @@ POOL = "pop"
 HOST = "127.0.0.1"
 START_SEC = 180.0
 STEP_SEC = 300.0
+RUNS_END_SEC = 20.0
 
 
 def environment(api_url: str) -> dict[str, str]:
@@ -54,10 +57,28 @@ def start(port: int) -> None:
     worker_command = [*_prefect(), "worker", "start", "--pool", POOL, "--type", "process"]
     worker = Guarded("the worker", worker_command, env, logs / "worker.log", PROJECT)
     say(f"\n  {url}\n\nRuns start at their time, or in the UI: Deployments → Run. Logs: {logs}. Ctrl-C ends it all.")
-    while server.poll() is None and worker.poll() is None:
-        time.sleep(0.5)
+    try:
+        while server.poll() is None and worker.poll() is None:
+            time.sleep(0.5)
+    finally:
+        end_runs(worker.pid)
     dead = server if server.poll() is not None else worker
     raise DependencyError(f"{dead.name} ended; its log ({dead.log}) ends:\n{dead.tail()}")
+
+
+def end_runs(worker: int, timeout_sec: float = RUNS_END_SEC) -> None:
+    """End the flow runs that a worker has started: each has a session of its own, so the worker's end is not theirs."""
+    try:
+        below = psutil.Process(worker).children(recursive=True)
+        runs = [process for process in below if os.getsid(process.pid) == process.pid]
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return
+    for run in runs:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            run.terminate()
+    for run in psutil.wait_procs(runs, timeout_sec)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            run.kill()
 
 
 def deploy(api_url: str) -> None:

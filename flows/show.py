@@ -1,7 +1,6 @@
 """`pop show ID`: one row of any table with everything that it came from and everything that was made of it."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import duckdb
@@ -14,7 +13,7 @@ from rich.text import Text
 from flows.plain import plain
 from schemas.errors import UserError
 from schemas.tables import TABLES
-from tasks.db import connect
+from tasks.db import connect, rows_of
 from tasks.store import Store
 
 Row = dict[str, Any]
@@ -31,7 +30,7 @@ def show(store: Store, wanted: str, round_: int | None, out: Console) -> None:
     """
     with connect(store) as con:
         table, number, id_ = find(con, wanted, round_)
-        row = _rows(con, f'SELECT * FROM "{table}" WHERE {TABLES[table].key} = ? AND round = ?', [id_, number])[0]
+        row = rows_of(con, f'SELECT * FROM "{table}" WHERE {TABLES[table].key} = ? AND round = ?', [id_, number])[0]
         out.print(Text.assemble((f"{table[:-1]} ", "bold"), plain(id_, "bold cyan"), f"  {store.run}, round {number}"))
         problems = _problems(con, table, row, number)
         if len(problems) == 1 and table != "generations":
@@ -72,12 +71,6 @@ def find(con: duckdb.DuckDBPyConnection, wanted: str, round_: int | None) -> tup
     return table, number, id_
 
 
-def _rows(con: duckdb.DuckDBPyConnection, query: str, values: Iterable[Any]) -> list[Row]:
-    cursor = con.execute(query, list(values))
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
 def _problems(con: duckdb.DuckDBPyConnection, table: str, row: Row, number: int) -> list[str]:
     """The problems that a row belongs to, or that were made of it."""
     if row.get("problem_id"):
@@ -94,13 +87,13 @@ def _problems(con: duckdb.DuckDBPyConnection, table: str, row: Row, number: int)
 
 def _story(con: duckdb.DuckDBPyConnection, problem_id: str, number: int, id_: str, out: Console) -> None:
     """Document, problem, rubric, answers with their ratings, and pair of one problem; the wanted id is marked."""
-    at = [problem_id, number]
-    tables = {name: _rows(con, f'SELECT * FROM "{name}" WHERE problem_id = ? AND round = ?', at) for name in STORY[1:]}
+    where = "WHERE problem_id = ? AND round = ?"
+    tables = {name: rows_of(con, f'SELECT * FROM "{name}" {where}', [problem_id, number]) for name in STORY[1:]}
     if not tables["problems"]:
         return
     problem = tables["problems"][0]
     query = "SELECT * FROM documents WHERE document_id = ? AND round = ? ORDER BY status <> 'ok' LIMIT 1"
-    for document in _rows(con, query, [problem["document_id"], number]):
+    for document in rows_of(con, query, [problem["document_id"], number]):
         title = Text.assemble("document ", plain(document["title"] or ""), " ", _id(document["document_id"], id_))
         subtitle = plain(f"{document['source']}, {document['words']} words, {document['split']}")
         out.print(Panel(plain(_cut(document["text"], EXCERPT)), title=title, subtitle=subtitle, title_align="left"))
@@ -227,8 +220,7 @@ def _messages(row: Row, out: Console) -> None:
 
 def _list(con: duckdb.DuckDBPyConnection, problems: list[str], number: int, out: Console) -> None:
     """The problems made from a document, one line each."""
+    query = "SELECT problem, status FROM problems WHERE problem_id = ? AND round = ?"
     for problem in problems:
-        row = _rows(con, "SELECT problem, status FROM problems WHERE problem_id = ? AND round = ?", [problem, number])[
-            0
-        ]
+        row = rows_of(con, query, [problem, number])[0]
         out.print(Text.assemble("pop show ", plain(problem, "cyan"), "  ", plain(f"{row['status']}: {row['problem']}")))

@@ -56,17 +56,21 @@ WITH counts AS (
 )
 SELECT run, round, step, stage, total, ok, round(ok / total, 3) AS share_ok FROM counts ORDER BY run, round, step;
 
+-- what became of each row of each step, and why
+CREATE VIEW outcomes AS
+SELECT run, round, 'documents' AS stage, status, reason FROM documents
+UNION ALL SELECT run, round, 'problems', status, reason FROM problems
+UNION ALL SELECT run, round, 'answers', status, reason FROM answers WHERE rollout >= 0
+UNION ALL SELECT run, round, 'rubrics', status, reason FROM rubrics
+UNION ALL SELECT run, round, 'ratings', status, reason FROM ratings
+UNION ALL SELECT run, round, 'comparisons', status, reason FROM comparisons
+UNION ALL SELECT run, round, 'pairs', status, reason FROM pairs
+UNION ALL SELECT run, round, 'models', if(status IN ('candidate', 'promoted'), 'ok', status), reason FROM models;
+
 -- what fell out where, and why
 CREATE VIEW rejections AS
-SELECT run, round, stage, status, any_value(reason) AS example, count(*) AS count FROM (
-    SELECT run, round, 'documents' AS stage, status, reason FROM documents
-    UNION ALL SELECT run, round, 'problems', status, reason FROM problems
-    UNION ALL SELECT run, round, 'answers', status, reason FROM answers
-    UNION ALL SELECT run, round, 'rubrics', status, reason FROM rubrics
-    UNION ALL SELECT run, round, 'ratings', status, reason FROM ratings
-    UNION ALL SELECT run, round, 'pairs', status, reason FROM pairs
-    UNION ALL SELECT run, round, 'models', status, reason FROM models WHERE status NOT IN ('candidate', 'promoted')
-) WHERE status <> 'ok' GROUP BY ALL ORDER BY run, round, stage, count DESC;
+SELECT run, round, stage, status, any_value(reason) AS example, count(*) AS count
+FROM outcomes WHERE status <> 'ok' GROUP BY ALL ORDER BY run, round, stage, count DESC;
 
 -- score of the reference answer beside those of the model's own answers: the generation-verification gap
 CREATE VIEW gap AS

@@ -28,6 +28,7 @@ import fsspec
 
 from schemas.errors import UserError
 from schemas.load import PROJECT, did_you_mean
+from tasks.db import named_rows
 
 SHIPPED = PROJECT / "data" / "audits"
 KEYS = {"title": True, "meaning": True, "threshold": True, "direction": True, "blocks": True, "needs": False}
@@ -164,8 +165,7 @@ def run_audit(con: duckdb.DuckDBPyConnection, audit: Audit, run: str, round_: in
         if len(statements) != 1 or statements[0].type.name != "SELECT":
             raise UserError(f"audit {audit.name}: give one SELECT")
         cursor = con.execute(f"SELECT * FROM ({audit.query}\n) AS audit WHERE run = ? AND round = ?", [run, round_])
-        names = [column[0] for column in cursor.description]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        names, rows = [column[0] for column in cursor.description], named_rows(cursor)
     except duckdb.Error as error:
         raise UserError(f"audit {audit.name}: {' '.join(str(error).split())[:300]}") from None
     if missing := {"value", "n"} - set(names):

@@ -9,11 +9,11 @@ import duckdb
 
 import schemas
 from schemas.tables import TABLES
-from tasks.store import Store
+from tasks.manifests import ROUNDS
+from tasks.store import Row, Store
 
 _VIEWS = Path(schemas.__file__).parent / "views.sql"
 _TYPES = {"string": "VARCHAR", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN"}
-MANIFESTS = "manifests/round=*/round.json"
 MANIFEST = {
     "version": "VARCHAR", "finished": "BOOLEAN", "written": "TIMESTAMP WITH TIME ZONE", "corpus": "VARCHAR",
     "config": "JSON", "models": "JSON", "fingerprints": "JSON",
@@ -44,6 +44,17 @@ def connect(*stores: Store) -> duckdb.DuckDBPyConnection:
     return con
 
 
+def rows_of(con: duckdb.DuckDBPyConnection, query: str, values: object = None) -> list[Row]:
+    """The rows of a query, by the names of its columns."""
+    return named_rows(con.execute(query, values))
+
+
+def named_rows(cursor: duckdb.DuckDBPyConnection) -> list[Row]:
+    """The rows of a query that was run, by the names of its columns."""
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
 def _rounds(store: Store) -> dict[str, set[str]]:
     """The rounds that each table has files of."""
     found: dict[str, set[str]] = {}
@@ -70,7 +81,7 @@ def _scan(store: Store, table: str, number: str) -> str:
 
 
 def _manifests(stores: Sequence[Store]) -> list[str]:
-    patterns = [_pattern(store, MANIFESTS) for store in stores if store.glob(MANIFESTS)]
+    patterns = [_pattern(store, ROUNDS) for store in stores if store.glob(ROUNDS)]
     if not patterns:
         return []
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in MANIFEST.items())

@@ -15,10 +15,11 @@ from schemas.errors import PopError
 from schemas.ids import content_id
 from tasks.engine.protocol import Engine
 from tasks.evaluation import SUITES
-from tasks.evaluation.bench import NESTED, Bench, Measure, Subject, content_bytes
+from tasks.evaluation.bench import NESTED, Bench, Measure, Subject
 from tasks.evaluation.heldout import NotRun
 from tasks.judging.case import COMPARING
 from tasks.leftovers import remove_temporaries
+from tasks.manifests import manifest, write_manifest
 from tasks.models import Resolved, with_frozen
 from tasks.plan import make_plan, package_version
 from tasks.store import Row, Store
@@ -76,7 +77,8 @@ def make_bench(
         call, python,
     )  # fmt: skip
     remove_temporaries(nested)
-    _describe(bench)
+    if manifest(nested, 0) is None:  # by which the evaluation's tables are a run that `pop sql` knows
+        write_manifest(nested, bench.examiner, finished=True)
     return bench
 
 
@@ -90,18 +92,6 @@ def heldout_documents(store: Store) -> list[Row]:
             if rows:
                 return rows
     return []
-
-
-def _describe(bench: Bench) -> None:
-    """A manifest, by which the evaluation's tables are a run that `pop sql` knows."""
-    plan, path = bench.examiner, f"{bench.store.base}/manifests/round=000/round.json"
-    if not bench.store.fs.exists(path):
-        content = {
-            "run": NESTED, "round": 0, "version": package_version(), "finished": True, "corpus": None, "earlier": None,
-            "written": "1970-01-01T00:00:00Z", "config": plan.config.model_dump(mode="json"), "reused": {},
-            "models": dict(plan.models), "fingerprints": dict(plan.fingerprints),
-        }  # fmt: skip
-        bench.store.publish(path, content_bytes(content))
 
 
 def suite_file(bench: Bench, suite: str) -> str:

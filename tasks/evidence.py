@@ -7,7 +7,8 @@ import duckdb
 
 from schemas.errors import UserError
 from tasks.db import connect
-from tasks.runs import manifests, runs
+from tasks.manifests import manifests
+from tasks.runs import runs
 from tasks.store import Store
 
 _REUSED = ("problems", "answers", "rubrics", "ratings")

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import UserError, unwritable
 from schemas.tables import FLOAT, INT, MESSAGES, TEXT
-from tasks.db import connect
+from tasks.db import connect, rows_of
 from tasks.store import Store, publish_local
 
 Row = dict[str, Any]
@@ -44,9 +44,7 @@ def preference_rows(store: Store, round_: int | None) -> list[Row]:
         UserError: there are none.
     """
     with connect(store) as con:
-        cursor = con.execute(_QUERY, {"round": round_})
-        names = [column[0] for column in cursor.description]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        rows = rows_of(con, _QUERY, {"round": round_})
     if not rows:
         raise UserError(
             f"run {store.run} has no preference pairs to export; what fell out and why: "

@@ -4,7 +4,6 @@ Files are set aside (`superseded/`), never deleted: the calls to a model that th
 same call is asked for. Only a round that holds the run's lock may do this; mere readers change nothing.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from schemas.errors import UserError
 from schemas.load import did_you_mean
 from schemas.tables import TABLES
 from tasks.engine.protocol import UNANSWERED, Generation
-from tasks.plan import READS, ROLE_OF, STAGES, TABLE_OF, Plan, followers
+from tasks.plan import READS, ROLE_OF, STAGES, TABLE_OF, Plan, changed_settings, followers
 from tasks.store import Damaged, Row, Store
 
 Say = Callable[[str], None]
@@ -132,23 +131,10 @@ def because(plan: Plan, files: Iterable[Found]) -> str:
 
 def differences(plan: Plan, stage: str, footer: Row) -> list[str]:
     """The names of the settings that differ; where none does, which stages before it changed."""
-    changed = changed_settings(footer.get("settings") or {}, plan.settings[stage])
+    changed = list(changed_settings(footer.get("settings") or {}, plan.settings[stage]))
     inputs = footer.get("inputs") or {}
     before = [f"{name} changed" for name in READS[stage] if inputs.get(name) != plan.fingerprints[name]]
     return changed or before or [f"{stage} changed"]
-
-
-def changed_settings(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the settings that differ."""
-    old, new = json.loads(json.dumps(old)), json.loads(json.dumps(new))
-    names: list[str] = []
-    for key in sorted(old.keys() | new.keys()):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            names += changed_settings(a, b, f"{prefix}{key}.")
-        elif a != b:
-            names.append(f"{prefix}{key}")
-    return names
 
 
 def _counted(files: list[Found]) -> str:

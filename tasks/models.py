@@ -9,6 +9,7 @@ from pathlib import Path
 from schemas.config import FROZEN, Config, ModelConfig
 from schemas.errors import DependencyError, UserError
 from schemas.ids import content_id
+from tasks.manifests import first_policy
 from tasks.processes import state_dir
 from tasks.store import Store, publish_local
 
@@ -30,11 +31,9 @@ def with_frozen(config: Config, store: Store, round_: int) -> Config:
         return config
     frozen = config.models["policy"]
     if round_ > 0:
-        path = f"{store.base}/manifests/round=000/round.json"
-        if not store.fs.exists(path):
+        if (first := first_policy(store)) is None:
             raise UserError(f"roles: {FROZEN} is the policy of round 0, and {store.run} has none; name a model instead")
-        first = json.loads(store.fs.cat_file(path))["config"]["models"]
-        frozen = ModelConfig.model_validate(first["policy"])
+        frozen = first
     return config.model_copy(update={"models": {**config.models, FROZEN: frozen}})
 
 

@@ -4,6 +4,7 @@ A stage's *key* hashes its own settings (config section, prompts, model); ids ar
 the fingerprints of the stages it reads, so that a change re-does what follows and nothing else (DESIGN section 6).
 """
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -173,6 +174,20 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
     if stage == "probe":
         own |= {"probes": config.evaluation.probes}
     return own
+
+
+def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted names of the settings that differ, each with its old and its new value; None where there is none."""
+    before, after = _flat(json.loads(json.dumps(old))), _flat(json.loads(json.dumps(new)))
+    both = {name: (before.get(name), after.get(name)) for name in sorted(before.keys() | after.keys())}
+    return {name: (a, b) for name, (a, b) in both.items() if a != b}
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _rating(config: Config) -> dict[str, Any]:

@@ -36,7 +36,7 @@ PADDING = (
 )  # fmt: skip
 
 
-class Known:
+class Remembering:
     """An engine that has the answers of an earlier stage: what that asked is neither asked nor recorded again."""
 
     def __init__(self, engine: Engine, known: Mapping[str, Row]) -> None:
@@ -73,7 +73,7 @@ async def probe(
     A kind that cannot be made of a problem (no criterion's fact in the reference, a single criterion) is a row that
     says so; one that could not be rated has a null in `passed`.
     """
-    engine = Known(engine, known)
+    engine = Remembering(engine, known)
     scores = {row["answer_id"]: row["score"] for row in ratings if row["status"] == "ok"}
     chosen = probed(problems, answers, rubrics, count)
     made = [row for problem in chosen for row in _made(plan, problem, problems, answers, rubrics)]

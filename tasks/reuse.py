@@ -1,14 +1,13 @@
 """Rows taken over from another round of the same root: which stages, whether their settings agree, and the copying."""
 
-import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from prefect.states import Completed
 
 from schemas.config import Config
 from schemas.errors import UserError
-from tasks.plan import READS, STAGES, TABLE_OF, Plan, Source, unread
+from tasks.manifests import documents_manifest, manifest
+from tasks.plan import READS, STAGES, TABLE_OF, Plan, Source, changed_settings, unread
 from tasks.store import Store
 
 if TYPE_CHECKING:
@@ -54,17 +53,10 @@ def sources(config: Config, root: str, run: str, round_: int) -> dict[str, Sourc
         source = Source(name, "")
         if (source.run, source.round) == (run, round_):
             raise UserError(f"reuse: {name} is this round itself; give the experiment another name with --run")
-        manifest = _manifest(root, source)
-        found[stage] = Source(name, manifest["fingerprints"][stage])
+        if (there := manifest(Store(root, source.run), source.round)) is None:
+            raise UserError(f"reuse: there is no round {source.name} under {root}")
+        found[stage] = Source(name, there["fingerprints"][stage])
     return found
-
-
-def _manifest(root: str, source: Source) -> Row:
-    store = Store(root, source.run)
-    path = f"{store.base}/manifests/round={source.round:03d}/round.json"
-    if not store.fs.exists(path):
-        raise UserError(f"reuse: there is no round {source.name} under {root}")
-    return dict(json.loads(store.fs.cat_file(path)))
 
 
 def refuse_differences(plan: Plan, root: str) -> None:
@@ -80,21 +72,15 @@ def refuse_differences(plan: Plan, root: str) -> None:
             raise UserError(
                 f"reuse: {source.name} has no {TABLE_OF[stage]} yet; finish it first: pop round --run {source.run}"
             )
-        theirs, ours = _flat(footer["settings"]), _flat(plan.settings[stage])
-        for name in sorted(theirs.keys() | ours.keys(), key=lambda name: (name.startswith("prompts."), name)):
-            if name.split(".")[0] not in _MAKER and theirs.get(name) != ours.get(name):
+        differ = changed_settings(footer["settings"], plan.settings[stage])
+        # a prompt's hash says least, so it is named last
+        for name in sorted(differ, key=lambda name: (name.startswith("prompts."), name)):
+            if name.split(".")[0] not in _MAKER:
+                theirs, ours = differ[name]
                 raise UserError(
-                    f"reuse: the {TABLE_OF[stage]} of {source.name} were made with {name}={theirs.get(name)!r}, and "
-                    f"this configuration says {ours.get(name)!r}; make them agree, or do not reuse {TABLE_OF[stage]}"
+                    f"reuse: the {TABLE_OF[stage]} of {source.name} were made with {name}={theirs!r}, and "
+                    f"this configuration says {ours!r}; make them agree, or do not reuse {TABLE_OF[stage]}"
                 )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Row:
-    """Dotted names to values, as JSON has them."""
-    flat: Row = {}
-    for key, value in json.loads(json.dumps(settings)).items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def documents_of(plan: Plan, store: Store) -> tuple[dict[str, list[Row]], Row]:
@@ -105,7 +91,7 @@ def documents_of(plan: Plan, store: Store) -> tuple[dict[str, list[Row]], Row]:
     """
     source = plan.reused["shard"]
     other = Store(store.root, source.run)
-    content = other.manifest(f"{other.base}/manifests/round={source.round:03d}/documents.json")
+    content = documents_manifest(other, source.round)
     if content is None or content["fingerprint"] != source.fingerprint:
         raise UserError(f"reuse: {source.name} has no documents yet; finish it first: pop round --run {source.run}")
     files = {name: other.read("documents", source.round, name) for name in content["files"]}

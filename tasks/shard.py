@@ -1,7 +1,6 @@
 """Shard: take documents from a corpus and cut them into shards, the units of work of every later stage."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ from schemas.errors import CorpusUsedUp, UserError
 from schemas.ids import content_id
 from schemas.load import PROJECT
 from tasks.corpus import Selection, read, select
+from tasks.manifests import documents_manifest, documents_path, write_documents_manifest
 from tasks.reuse import documents_of
 from tasks.stage import TASK_OPTIONS, Round
-from tasks.store import Row, Store
+from tasks.store import Row
 
 SAMPLES = PROJECT / "data" / "corpora"
 STAMP_BYTES = 256 * 2**20
@@ -87,7 +87,7 @@ def sample_documents(config: CorpusConfig, exclude: Sequence[str] = ()) -> Selec
 
 def shards_of(round_: Round) -> Shards | None:
     """What the shard stage has made, if its manifest and every file named in it are there and of these settings."""
-    content = round_.store.manifest(manifest_path(round_.store, round_.plan.round))
+    content = documents_manifest(round_.store, round_.plan.round)
     if content is None or content.get("fingerprint") != round_.plan.fingerprints["shard"]:
         return None
     if not all(round_.done("shard", name) for name in content["files"]):
@@ -97,7 +97,7 @@ def shards_of(round_: Round) -> Shards | None:
 
 def _set_aside_manifest(round_: Round) -> None:
     """Say what is wrong with the manifest of an earlier start, if anything is, and put it away."""
-    store, path = round_.store, manifest_path(round_.store, round_.plan.round)
+    store, path = round_.store, documents_path(round_.store, round_.plan.round)
     if not store.fs.exists(path):
         return
     content = store.manifest(path)
@@ -107,11 +107,6 @@ def _set_aside_manifest(round_: Round) -> None:
     elif content is None:
         round_.progress.say(f"{store.within(path)} is no JSON: set aside, to be made again")
     store.set_aside(path)
-
-
-def manifest_path(store: Store, round_: int) -> str:
-    """Where the names of a round's shards are; written when all of them are there."""
-    return f"{store.base}/manifests/round={round_:03d}/documents.json"
 
 
 @task(name="shard", task_run_name="shard the corpus", **TASK_OPTIONS)
@@ -130,7 +125,7 @@ def shard_task(round_: Round) -> dict[str, int] | State[dict[str, int]]:
     for name, rows in files.items():
         store.write("documents", plan.round, name, rows, plan.footer("shard") | {"shard": name})
     content = {"fingerprint": plan.fingerprints["shard"], "files": sorted(files)} | shards
-    store.publish(manifest_path(store, plan.round), json.dumps(content, indent=1).encode())
+    write_documents_manifest(store, plan.round, content)
     round_.progress.shard("shard", reused=False)
     return {"shards": len(shards["shards"]), "documents": shards["documents"]}
 

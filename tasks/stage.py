@@ -29,6 +29,9 @@ class Progress(Protocol):
     def say(self, text: str) -> None:
         """One line of news."""
 
+    def expect(self, stage: str, shards: int) -> None:
+        """So many shards (training: steps) does a stage have."""
+
     def call(self, stage: str) -> None:
         """One model call of a stage is finished."""
 

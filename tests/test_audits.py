@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.audit import findings
+from flows.findings import findings
 from schemas.errors import UserError
 from tasks.audit import SHIPPED, parse_audit, read_audits, run_audit
 from tasks.evidence import audit_connection

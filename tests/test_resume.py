@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flows.outcome import print_status
-from flows.round import _at_once
+from flows.shards import at_once
 from schemas.errors import UserError
 from tasks.db import connect
 from tasks.engine.protocol import EngineError
@@ -297,7 +297,7 @@ def test_one_that_fails_ends_the_others_and_its_error_is_alone() -> None:
 
     for error in (EngineError("gone"), ValueError("mine")):
         with pytest.raises(type(error), match=str(error)):
-            asyncio.run(_at_once([works("a"), fails(error), works("b")]))
+            asyncio.run(at_once([works("a"), fails(error), works("b")]))
     assert sorted(ended) == ["a", "a", "b", "b"]
 
 

@@ -115,7 +115,8 @@ def test_a_judge_that_is_down_holds_the_model_and_patience_ends_the_rounds(play:
 
 
 def test_too_few_pairs_hold_and_a_used_up_corpus_ends_the_rounds(play: Play, store: Store) -> None:
-    outcome = play(9, "training.batch_size=64", "corpus.documents=40", "corpus.heldout_documents=1", "gate.patience=9")
+    outcome = play(9, "training.batch_size=64", "corpus.documents=40", "corpus.heldout_documents=1", "gate.patience=9",
+                   "gate.audits=warn")  # fmt: skip
     assert "the corpus is used up" in outcome["stopped"]
     assert [row["decision"] for row in decisions(store)] == ["hold"] * len(decisions(store))
     assert "fewer than a batch" in decisions(store)[0]["reason"]

@@ -45,8 +45,8 @@ async def rate(asker: Asker, rating_id: str, case: Case, answer: Row) -> Asked[M
             return Asked(None, generation, generation.failure[0], generation.failure[1])
     gains = dict(zip(golds, gains_of(told.text, untold.text), strict=True))
     # a baseline that is missing is missing for all answers; one answer's gap would make its score another measure
-    expected = dict(zip(golds, gains_of(untold.text, untold.text), strict=True))
-    if lost := [name for name, gain in gains.items() if gain is None and expected[name] is not None]:
+    measurable = [name for name, fact in zip(golds, json.loads(untold.text), strict=True) if _known(fact)]
+    if lost := [name for name in measurable if gains[name] is None]:
         return Asked(None, told, "malformed", f"the server gave no log-probability of the fact of {lost[0]!r}")
     if all(gain is None for gain in gains.values()):
         return Asked(None, told, "unrateable", "the server gave no log-probabilities")
@@ -73,12 +73,13 @@ def gains_of(told: str, untold: str) -> list[float | None]:
     """
     gains: list[float | None] = []
     for with_answer, without in zip(json.loads(told), json.loads(untold), strict=True):
-        values = (with_answer["logprob"], without["logprob"])
-        if any(value is None or not math.isfinite(value) for value in values):
-            gains.append(None)
-        else:
-            gains.append((values[0] - values[1]) / with_answer["tokens"])
+        known = _known(with_answer) and _known(without)
+        gains.append((with_answer["logprob"] - without["logprob"]) / with_answer["tokens"] if known else None)
     return gains
+
+
+def _known(fact: Row) -> bool:
+    return fact["logprob"] is not None and math.isfinite(fact["logprob"])
 
 
 def rating_of(gain: float | None, scale: float) -> float | None:

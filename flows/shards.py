@@ -1,0 +1,61 @@
+"""A round's shards on their way through its stages: side by side, each as soon as the stage before has it."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from typing import Any
+
+from flows.artifacts import StageProgress
+from schemas.errors import PopError
+from tasks.answer import answer_task
+from tasks.pair import pair_task
+from tasks.probe import probe_task
+from tasks.propose import propose_task
+from tasks.rate import rate_task
+from tasks.rubric import rubric_task
+from tasks.stage import Round, reused_task
+
+SHOWN_ONE_BY_ONE = 40
+TASKS = {
+    "propose": propose_task, "answer": answer_task, "rubric": rubric_task, "rate": rate_task, "probe": probe_task,
+    "pair": pair_task,
+}  # fmt: skip
+
+
+async def at_once(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all at once; when one fails, the others are ended, and its error alone is what a person reads."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except BaseExceptionGroup as failed:
+        errors = list(_flat(failed))
+        raise next((error for error in errors if isinstance(error, PopError)), errors[0]) from None
+
+
+def _flat(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _flat(error)
+        else:
+            yield error
+
+
+async def pass_over(round_: Round, shards: tuple[str, ...], bars: StageProgress) -> tuple[str, ...]:
+    """Pass over the shards of which nothing is owed, if they are many; returns the others.
+
+    A task run costs Prefect some 10 ms, so many shards share one a stage.
+    """
+    whole = {shard for shard in shards if all(round_.done(stage, shard) for stage in TASKS)}
+    if len(whole) <= SHOWN_ONE_BY_ONE:
+        return shards
+    for stage in TASKS:
+        await reused_task(round_, stage, len(whole))
+        await bars.move(stage, len(whole), len(shards))
+    return tuple(shard for shard in shards if shard not in whole)
+
+
+async def through(round_: Round, shard: str, bars: StageProgress, stages: Sequence[str]) -> None:
+    """One shard through some stages, without waiting for the others."""
+    for stage in stages:
+        await TASKS[stage](round_, shard)
+        await bars.move(stage, round_.progress.done.get(stage, 0), len(round_.shards))
