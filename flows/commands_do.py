@@ -1,11 +1,10 @@
 """The commands that run something: setup, round, selfplay, evaluate."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from flows.options import DEFAULT_ROOT, Root, Set, absolute, app, err, out, run_name, store_of
+from flows.options import DEFAULT_ROOT, NewRun, Preset, Root, Set, absolute, app, configured, err, out, store_of
 
 
 @app.command(epilog="Example: pop setup --device cpu")
@@ -23,9 +22,9 @@ def setup(
 
 @app.command("round", epilog="Example: pop round demo --set corpus.documents=24 --run try-24")
 def round_(
-    config: Annotated[str, typer.Argument(help="a preset's name or a TOML file")] = "demo",
+    config: Preset = "demo",
     set_: Set = None,
-    run: Annotated[str | None, typer.Option("--run", help="name of the run; default: the config's name")] = None,
+    run: NewRun = None,
     number: Annotated[int, typer.Option("--round", min=0, help="number of the round in its run")] = 0,
     root: Root = DEFAULT_ROOT,
     force: Annotated[
@@ -33,44 +32,31 @@ def round_(
     ] = None,
 ) -> None:
     """One round of self-play, documents to trained model. The same command again resumes it."""
-    from schemas.load import load_config
-
-    checked = load_config(config, set_)
-    name = run_name(run or Path(config).stem)
+    checked, name = configured(config, set_, run)
     from flows.outcome import print_outcome
     from flows.round import round_flow
     from flows.running import leave, run_flow
 
-    err.print("starting Prefect …", style="dim")
-    where = absolute(root)
-    outcome = run_flow(
-        lambda: round_flow(checked, run=name, round=number, root=where, force=force), lambda text: err.print(text)
-    )
+    outcome = run_flow(lambda: round_flow(checked, run=name, round=number, root=absolute(root), force=force), err)
     print_outcome(outcome, out)
     leave(0)
 
 
 @app.command(epilog="Example: pop selfplay selfplay-health --rounds 3")
 def selfplay(
-    config: Annotated[str, typer.Argument(help="a preset's name or a TOML file")] = "selfplay-health",
+    config: Preset = "selfplay-health",
     rounds: Annotated[int | None, typer.Option(min=1, help="rounds in all; default: gate.max_rounds")] = None,
     set_: Set = None,
-    run: Annotated[str | None, typer.Option("--run", help="name of the run; default: the config's name")] = None,
+    run: NewRun = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Round after round from the promoted model, with the gate between them. The same command again goes on."""
-    from schemas.load import load_config
-
-    checked = load_config(config, set_)
-    name = run_name(run or Path(config).stem)
+    checked, name = configured(config, set_, run)
     from flows.outcome import print_models
     from flows.running import leave, run_flow
     from flows.selfplay import selfplay_flow
 
-    err.print("starting Prefect …", style="dim")
-    outcome = run_flow(
-        lambda: selfplay_flow(checked, run=name, rounds=rounds, root=absolute(root)), lambda text: err.print(text)
-    )
+    outcome = run_flow(lambda: selfplay_flow(checked, run=name, rounds=rounds, root=absolute(root)), err)
     print_models(store_of(root, name), out)
     out.print(f"\nStopped: {outcome['stopped']}.", markup=False, soft_wrap=True)
     leave(0)
@@ -80,23 +66,18 @@ def selfplay(
     epilog='Example: pop evaluate --model base --set evaluation.suites=["ifeval"] --set evaluation.ifeval_file=f'
 )
 def evaluate(
-    config: Annotated[str, typer.Argument(help="a preset's name or a TOML file")] = "selfplay-health",
+    config: Preset = "selfplay-health",
     model: Annotated[str, typer.Option(help="a model's id or round; base: the policy for itself")] = "base",
     set_: Set = None,
-    run: Annotated[str | None, typer.Option("--run", help="name of the run; default: the config's name")] = None,
+    run: NewRun = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Measure a model of a run against its parent. Exit code 3 when a suite failed."""
-    from schemas.load import load_config
-
-    checked = load_config(config, set_)
-    name = run_name(run or Path(config).stem)
+    checked, name = configured(config, set_, run)
     from flows.evaluate import evaluate_flow
     from flows.outcome import print_evaluations
     from flows.running import leave, run_flow
 
-    err.print("starting Prefect …", style="dim")
-    where = absolute(root)
-    rows = run_flow(lambda: evaluate_flow(checked, run=name, model=model, root=where), lambda text: err.print(text))
+    rows = run_flow(lambda: evaluate_flow(checked, run=name, model=model, root=absolute(root)), err)
     print_evaluations(rows, out)
     leave(3 if any(row["status"] == "failed" for row in rows) else 0)

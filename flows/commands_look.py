@@ -69,9 +69,7 @@ def show(
     """A row with everything that it came from and everything that was made of it."""
     from flows.show import show as show_
 
-    store = store_of(root, run)
-    if round_ is not None:
-        round_of(store, round_)
+    store = store_of(root, run, round_)
     show_(store, id_, round_, out)
 
 
@@ -87,9 +85,7 @@ def export(
     """The preference data as a dataset that TRL, OpenRLHF and `datasets` read, with a card."""
     from flows.export import export as export_
 
-    store = store_of(root, run)
-    if round_ is not None:
-        round_of(store, round_)
+    store = store_of(root, run, round_)
     pairs = export_(store, target, round_, license_, overwrite)
     out.print(f"{pairs} pairs in {target}", markup=False, soft_wrap=True)
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from schemas.errors import UserError
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs: `--help` is to come at once
+    from schemas.config import Config
     from tasks.store import Store
 
 app = typer.Typer(
@@ -23,18 +24,24 @@ Root = Annotated[str, typer.Option("--root", help="folder or object store URL th
 Run = Annotated[str | None, typer.Option("--run", help="the run; default: the newest under the root")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="override a setting: key.sub=value (repeatable)")]
 RoundNumber = Annotated[int | None, typer.Option("--round", help="the round; default: the run's newest")]
+Preset = Annotated[str, typer.Argument(metavar="CONFIG", help="a preset's name or a TOML file")]
+NewRun = Annotated[str | None, typer.Option("--run", help="name of the run; default: the config's name")]
 DEFAULT_ROOT = os.environ.get("POP_ROOT", "data/runs")
 
 
-def run_name(name: str) -> str:
-    """A run's name is a folder's name.
+def configured(config: str, overrides: list[str] | None, run: str | None) -> "tuple[Config, str]":
+    """The checked configuration, and the run's name: the one given, or the configuration's.
 
     Raises:
-        UserError: it has other characters than letters, digits, dot, dash and underscore.
+        UserError: a setting is wrong, or the name (a folder's) has other characters than letters, digits, dot, dash and
+            underscore.
     """
+    from schemas.load import load_config
+
+    checked, name = load_config(config, overrides), run or Path(config).stem
     if not name or not all(c.isalnum() or c in "._-" for c in name) or name.startswith("."):
         raise UserError(f"--run {name!r}: use letters, digits, dots, dashes and underscores")
-    return name
+    return checked, name
 
 
 def absolute(root: str) -> str:
@@ -42,8 +49,12 @@ def absolute(root: str) -> str:
     return root if "://" in root else str(Path(root).expanduser().resolve())
 
 
-def store_of(root: str, run: str | None) -> "Store":
-    """The store of a run that is there: the one named, or the newest."""
+def store_of(root: str, run: str | None, round_: int | None = None) -> "Store":
+    """The store of a run that is there: the one named, or the newest.
+
+    Raises:
+        UserError: there is none, or it has no such round.
+    """
     from tasks.runs import newest_run, runs
     from tasks.store import Store
 
@@ -56,7 +67,10 @@ def store_of(root: str, run: str | None) -> "Store":
         raise UserError(
             f"there is no run {run!r} under {root}{did_you_mean(run, known)}; runs: {', '.join(known) or 'none'}"
         )
-    return Store(root, run)
+    store = Store(root, run)
+    if round_ is not None:
+        round_of(store, round_)
+    return store
 
 
 def round_of(store: "Store", number: int | None) -> int:

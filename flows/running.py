@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import httpx
 import psutil
+from rich.console import Console
 
 from flows.display import stop_displays
 from schemas.errors import DependencyError
@@ -58,8 +59,9 @@ class _Flow(threading.Thread):
             self._cancel()
 
 
-def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], say: Callable[[str], None]) -> Any:
+def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
     """The flow's result, or its error. Does not return after Ctrl-C (exit code 130) or SIGTERM (143)."""
+    err.print("starting Prefect …", style="dim")
 
     def on_term(*_: object) -> None:
         raise Terminated
@@ -71,7 +73,7 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], say: Callable[[str], 
         while flow.is_alive():
             flow.join(0.2)
     except (KeyboardInterrupt, Terminated) as stop:
-        _stop(flow, say)
+        _stop(flow, err)
         leave(143 if isinstance(stop, Terminated) else 130)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if isinstance(flow.error, httpx.HTTPError):  # from Prefect: those of model servers have names of our own
@@ -84,16 +86,16 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], say: Callable[[str], 
     return flow.result
 
 
-def _stop(flow: _Flow, say: Callable[[str], None]) -> None:
+def _stop(flow: _Flow, err: Console) -> None:
     try:
         deadline = time.monotonic() + LEAVE_SEC
         stop_displays()
-        say("stopping; what is finished is kept, and the same command goes on from here")
+        err.print("stopping; what is finished is kept, and the same command goes on from here")
         flow.cancel()
         stop_all()
         flow.join(max(0.5, deadline - time.monotonic()))
     except (KeyboardInterrupt, Terminated):
-        say("stopped at once")
+        err.print("stopped at once")
 
 
 def leave(code: int) -> NoReturn:

@@ -17,7 +17,7 @@ def test_any_id_of_any_table_is_shown(cli: Cli, fake_root: Path) -> None:
     con = connect(Store(str(fake_root), "fake"))
     for name, table in TABLES.items():
         for (id_,) in con.execute(f'SELECT {table.key} FROM "{name}" LIMIT 2').fetchall():
-            code, out, err = cli("show", id_, "--root", str(fake_root))
+            code, out, err = cli("show", id_, "--run", "fake", "--root", str(fake_root))
             assert code == 0 and id_ in out and not err, (name, err)
 
 
