@@ -4,22 +4,14 @@ Defaults are the paper's (arXiv 2604.20051) where it has one. Names carry their 
 """
 
 import re
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from schemas.gating import EvaluationConfig, GateConfig
 from schemas.outputs import Criterion, Rubric
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
-FROZEN = "frozen"  # the name of the model that a run began with, where `models` does not describe it
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from schemas.section import FROZEN, Positive, Section, Share
 
 
 class CorpusConfig(Section):
@@ -243,85 +235,6 @@ class TrainingConfig(Section):
     timeout_sec: float = Field(86400.0, gt=0.0)
 
 
-Suite = Literal["heldout", "winrate", "perplexity", "ifeval", "lm_eval"]
-
-
-class EvaluationConfig(Section):
-    """How a candidate is measured against the model that it came from. Nothing here changes what a round makes,
-    but for the probes of its judge."""
-
-    suites: tuple[Suite, ...] = Field(
-        ("heldout", "winrate", "perplexity"),
-        description="heldout: rubric scores on problems from held-out documents; winrate: compared in both orders; "
-        "perplexity of held-out documents; ifeval: instructions that a program checks; lm_eval: tasks of lm-eval",
-    )
-    examiner: str = Field(FROZEN, description="writes the problems and rubrics, once a run: frozen, or one of models")
-    judge: str = Field(FROZEN, description="rates and compares the answers: frozen, or one of models")
-    problems: int = Field(128, ge=2, le=4096, description="problems made from held-out documents, at most")
-    answers: int = Field(2, ge=1, le=32, description="answers a problem, of each model")
-    rating_mode: Literal["pointwise", "logprob", "likelihood"] | None = Field(
-        None, description="how answers are rated; empty: as in the rounds, where that rates them one by one"
-    )
-    perplexity_words: int = Field(300, ge=20, le=8192, description="words of each held-out document that are scored")
-    bootstrap_samples: int = Field(2000, ge=200, le=100_000, description="resamples for each 95 % interval")
-    seed: int = Field(0, description="of the sampling and of the bootstrap")
-    ifeval_file: str | None = Field(None, description="IFEval's prompts: a .jsonl file as google/IFEval has it")
-    ifeval_limit: int | None = Field(None, ge=1, description="prompts used, spread over the file; empty: all")
-    ifeval_max_tokens: int = Field(1280, ge=16, le=32768, description="tokens of an answer to IFEval, at most")
-    files: tuple[str, ...] = Field(
-        (), description="evaluation data (.jsonl, .json, .csv, .parquet, text) that no problem may share 13 words with"
-    )
-    probes: int = Field(4, ge=0, description="problems a round whose judge is probed with made answers; 0: none")
-    lm_eval_tasks: tuple[str, ...] = Field((), description="tasks of lm-eval, by name")
-    lm_eval_limit: int | None = Field(None, ge=1, description="examples a task of lm-eval; empty: all")
-    lm_eval_include: str | None = Field(None, description="folder with task files of your own for lm-eval")
-    timeout_sec: float = Field(14400.0, gt=0.0, description="time for one suite")
-
-    @model_validator(mode="after")
-    def _complete(self) -> "EvaluationConfig":
-        if "ifeval" in self.suites and self.ifeval_file is None:
-            raise ValueError("the suite ifeval needs evaluation.ifeval_file: the path of its .jsonl file")
-        if "lm_eval" in self.suites and not self.lm_eval_tasks:
-            raise ValueError("the suite lm_eval needs evaluation.lm_eval_tasks: names of its tasks")
-        return self
-
-
-def _metric_name(name: str) -> str:
-    suite, dot, metric = name.partition(".")
-    if suite not in get_args(Suite) or not dot or not metric.endswith("difference"):
-        raise ValueError(
-            f"{name!r} is no difference to the parent: heldout.difference, winrate.difference, "
-            "winrate.length_controlled_difference, perplexity.difference or ifeval.prompt_strict_difference"
-        )
-    return name
-
-
-Metric = Annotated[str, AfterValidator(_metric_name)]
-
-
-class GateConfig(Section):
-    """The decision whether a candidate is promoted. All metrics are differences to the parent: above 0 is better."""
-
-    audits: Literal["block", "warn", "off"] = Field(
-        "block",
-        description="before training, a blocking audit that fails: stops the round, is told, or is not looked at",
-    )
-    metric: Metric = Field("heldout.difference", description="the one that decides")
-    threshold: float = Field(
-        0.0, ge=-10.0, le=10.0, description="the lower end of the metric's 95 % interval must be above this"
-    )
-    guards: dict[Metric, Annotated[float, Field(ge=0.0, le=100.0)]] = Field(
-        default_factory=lambda: {"perplexity.difference": 0.2},
-        description="metrics that may fall by at most this much (perplexity: nats a token); further: rolled back",
-    )
-    min_problems: int = Field(16, ge=2, le=100_000, description="problems that the metric must rest on")
-    patience: int = Field(3, ge=1, le=1000, description="rounds in a row without a promotion after which to stop")
-    max_rounds: int = Field(100, ge=1, le=10_000, description="rounds of a run, at most")
-    keep_unpromoted: int = Field(
-        1, ge=0, le=1000, description="weights kept of the newest models that were not promoted (promoted ones stay)"
-    )
-
-
 class EngineConfig(Section):
     """How model servers are run and talked to. Nothing here changes what is generated, but for kind and context."""
 
@@ -373,18 +286,12 @@ class Config(Section):
     def _roles_have_models(self) -> "Config":
         if "policy" not in self.models:
             raise ValueError("models.policy is missing: it is the model that is trained")
-        for role, name in self.roles.model_dump().items():
+        named = {f"roles.{role}": name for role, name in self.roles.model_dump().items()}
+        named |= {"evaluation.examiner": self.evaluation.examiner, "evaluation.judge": self.evaluation.judge}
+        for setting, name in named.items():
             if name not in self.models and name != FROZEN:
                 known = ", ".join(sorted({*self.models, FROZEN}))
-                raise ValueError(f"roles.{role} names the model {name!r}, but models has only: {known}")
-        return self
-
-    @model_validator(mode="after")
-    def _evaluation_has_models(self) -> "Config":
-        for role, name in (("examiner", self.evaluation.examiner), ("judge", self.evaluation.judge)):
-            if name not in self.models and name != FROZEN:
-                known = ", ".join(sorted({*self.models, FROZEN}))
-                raise ValueError(f"evaluation.{role} names the model {name!r}, but there is only: {known}")
+                raise ValueError(f"{setting} names the model {name!r}, but models has only: {known}")
         return self
 
     @model_validator(mode="after")

@@ -10,9 +10,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from schemas.config import FROZEN, Config, ModelConfig, ReuseConfig, RolesConfig
+from schemas.config import Config, ModelConfig, ReuseConfig, RolesConfig
 from schemas.errors import PopError
 from schemas.ids import content_id
+from schemas.section import FROZEN
 from tasks.engine.protocol import Engine
 from tasks.evaluation import SUITES
 from tasks.evaluation.bench import NESTED, Bench, Measure, Subject

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from schemas.config import Config, GateConfig
+from schemas.config import Config
 from schemas.errors import UserError
+from schemas.gating import GateConfig
 
 Row = dict[str, Any]
 Verdict = Literal["promote", "hold", "roll_back"]

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.config import FROZEN, Config, ModelConfig
+from schemas.config import Config, ModelConfig
 from schemas.errors import DependencyError, UserError
 from schemas.ids import content_id
+from schemas.section import FROZEN
 from tasks.manifests import first_policy
 from tasks.processes import state_dir
 from tasks.store import Store, publish_local

@@ -19,7 +19,8 @@ from prefect.utilities.callables import parameter_schema
 
 from flows.automation import NAME
 from flows.slots import LIMIT
-from schemas.config import Config, EvaluationConfig, GateConfig
+from schemas.config import Config
+from schemas.gating import EvaluationConfig, GateConfig
 from schemas.load import PRESETS, PROJECT
 from tasks.engine.server import free_port
 

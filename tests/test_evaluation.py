@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.config import GateConfig
 from schemas.errors import UserError
+from schemas.gating import GateConfig
 from schemas.load import load_config
 from tasks.evaluation import SUITES, ifeval_check
 from tasks.evaluation.ifeval import AS_SCRIPT, accuracies, prompt_level, read_prompts
@@ -217,7 +217,7 @@ def test_a_gate_must_look_at_what_is_measured() -> None:
 def test_every_suite_of_the_configuration_is_there() -> None:
     from typing import get_args
 
-    from schemas.config import Suite
+    from schemas.gating import Suite
 
     assert set(get_args(Suite)) == set(SUITES)
 
