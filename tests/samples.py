@@ -10,7 +10,7 @@ from schemas.config import Config
 from schemas.load import check
 from tasks.answer import answer
 from tasks.engine.client import Client
-from tasks.engine.protocol import Engine
+from tasks.engine.protocol import Engine, Request
 from tasks.engine.recorder import Recorder
 from tasks.journal import Journal
 from tasks.pair import pair, preferences
@@ -136,3 +136,8 @@ def all_stages(url: str, plan: Plan, documents: Sequence[Row], journal: Path) ->
 
     tables, recorder = using(url, plan, journal, work)
     return tables | {"generations": [vars(call) for call in recorder.used.values()]}
+
+
+def asking(subject: str) -> Request:
+    """A call for that subject."""
+    return Request("answer", subject, "answer", ({"role": "user", "content": "Why?"},), config().sampling.answer)
