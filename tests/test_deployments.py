@@ -76,6 +76,10 @@ def test_one_command_makes_server_pool_limit_automation_deployments_and_worker(t
             nightly["parameter_openapi_schema"]["definitions"]["GateConfig"]["properties"]["patience"]["minimum"] == 1
         )
         assert api.get(f"/v2/concurrency_limits/{LIMIT}").json()["limit"] == 1
+        over = time.monotonic() + 100
+        while not (planned := api.post("/flow_runs/filter", json={}).json()) and time.monotonic() < over:
+            time.sleep(1)  # the server plans once a minute
+        assert {run["state"]["type"] for run in planned} == {"SCHEDULED"}
         assert NAME in [one["name"] for one in api.post("/automations/filter", json={}).json()]
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 2
