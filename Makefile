@@ -62,7 +62,7 @@ automation: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict flows tasks schemas tests
+	$(BIN)/mypy --strict flows tasks schemas tests benchmarks
 	$(BIN)/python tests/light_imports.py
 
 clean:

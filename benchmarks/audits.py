@@ -88,11 +88,11 @@ def one(folder: str, name: str) -> None:
         connect(store).close()
         found: list[object] = []
     else:
-        con = audit_connection(store)
-        con.execute("SET threads=2; SET memory_limit='4GB'")
-        started = time.monotonic()
         audit = next(audit for audit in read_audits([]) if audit.name == name)
-        found = [(f.part, f.value, f.n, f.verdict) for f in run_audit(con, audit, "big", 0)]
+        with audit_connection(store) as con:
+            con.execute("SET threads=2; SET memory_limit='4GB'")
+            started = time.monotonic()
+            found = [(f.part, f.value, f.n, f.verdict) for f in run_audit(con, audit, "big", 0)]
     seconds = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({"seconds": seconds, "gib": peak, "found": found}))
@@ -121,7 +121,7 @@ def main() -> int:
             command = [sys.executable, __file__, "--folder", str(folder), "--in-this-process", name]
             try:
                 done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-            except subprocess.SubprocessError as error:
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
                 print(f"{name:32} FAILED {error} {str(error.stderr)[-300:]}", flush=True)
                 failed += 1
                 continue

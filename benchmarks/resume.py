@@ -20,7 +20,7 @@ from tasks.shard import corpus_stamp, shard_task, shards_of
 from tasks.stage import Round
 from tasks.store import Store
 from tests.samples import an_answer, problem
-from tests.test_stages import Quiet
+from tests.test_shards import Quiet
 
 
 def finished_round(root: Path, shards: int) -> Plan:

@@ -20,7 +20,7 @@ from prefect.exceptions import PrefectException
 from flows.display import LABELS
 from flows.plots import LIGHT, coloured, plots
 from flows.report import table_rows
-from tasks.db import connect, rows_of
+from tasks.db import connect, near, rows_of
 from tasks.plan import STAGES
 from tasks.registry import lineage
 from tasks.store import Row, Store
@@ -76,7 +76,7 @@ def _key(title: str) -> str:
 async def report_artifacts(store: Store, round_: int) -> None:
     """The report's plots as pictures and its tables as tables. The UI has its own light and dark: they get a ground."""
     about = f"{store.run}, round {round_}"
-    with connect(store) as con:
+    with near(store) as [copy], connect(copy) as con:
         drawn, tables = plots(con, round_), table_rows(con, round_)
     for title, svg in drawn.items():
         image = coloured(svg, LIGHT).replace("<svg ", '<svg style="background:#fff" ', 1).encode()
@@ -90,15 +90,15 @@ async def report_artifacts(store: Store, round_: int) -> None:
 
 async def round_artifacts(store: Store, round_: int) -> None:
     """The funnel as Markdown and sample rubrics as a table."""
-    con = connect(store)
-    funnel = funnel_markdown(con, store.run, round_)
     query = f"""
         SELECT p.problem, c.name, c.gold, c.weight FROM criteria c JOIN problems p USING (run, round, problem_id)
         WHERE c.round = ? ORDER BY c.rubric_id, c.name LIMIT {SAMPLE_RUBRICS}
     """
+    with near(store) as [copy], connect(copy) as con:
+        funnel, criteria = funnel_markdown(con, store.run, round_), rows_of(con, query, [round_])
     await shown(acreate_markdown_artifact(funnel, key="funnel", description=f"Funnel of {store.run}"))
     about = f"Criteria of {store.run}, round {round_}"
-    await shown(acreate_table_artifact(rows_of(con, query, [round_]), key="sample-rubrics", description=about))
+    await shown(acreate_table_artifact(criteria, key="sample-rubrics", description=about))
 
 
 async def audits_artifact(store: Store, round_: int, rows: list[Row]) -> None:

@@ -12,7 +12,7 @@ from flows.findings import findings, label, threshold, value
 from flows.outcome import gap_of
 from flows.plain import printable
 from flows.plots import plots
-from tasks.db import connect, rows_of
+from tasks.db import connect, near, rows_of
 from tasks.plan import package_version
 from tasks.store import Store
 
@@ -38,7 +38,7 @@ FROM rounds ORDER BY run, round
 
 def report(store: Store, round_: int) -> str:
     """The page's HTML."""
-    with connect(store) as con:
+    with near(store) as [copy], connect(copy) as con:
         data = _data(con, store, round_)
     return _environment().get_template("report.html.j2").render(data)
 

@@ -1,12 +1,14 @@
 """What the audits look at beside a run's own tables: the runs that it took rows from, and the evaluation's texts."""
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import duckdb
 
 from schemas.errors import UserError
-from tasks.db import connect
+from tasks.db import connect, near
 from tasks.manifests import manifests
 from tasks.runs import runs
 from tasks.store import Store
@@ -15,7 +17,8 @@ _REUSED = ("problems", "answers", "rubrics", "ratings")
 _READERS = {"jsonl": "read_json_objects", "json": "read_json_objects", "parquet": "read_parquet", "csv": "read_csv"}
 
 
-def audit_connection(store: Store) -> duckdb.DuckDBPyConnection:
+@contextmanager
+def audit_connection(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the run and to every run that its rows come from (so that judgements of the same answers in two
     runs can be compared), with the view `evaluation_texts` (run, source, text): the texts of the held-out documents and
     of the files named in `evaluation.files`.
@@ -23,17 +26,19 @@ def audit_connection(store: Store) -> duckdb.DuckDBPyConnection:
     Raises:
         UserError: a file of `evaluation.files` cannot be read.
     """
-    con = connect(store)
-    if others := _sources(con, store):
-        con.close()
-        con = connect(store, *(Store(store.root, name) for name in others))
-    named = sorted({file for manifest in manifests(store) for file in _files(manifest)})
-    scans = [
-        "SELECT run, 'held-out documents' AS source, text FROM documents WHERE split = 'heldout' AND status = 'ok'"
-    ]
-    scans += [_texts(con, store.run, file) for file in named]
-    con.execute(f"CREATE VIEW evaluation_texts AS {' UNION ALL '.join(scans)}")
-    return con
+    with ExitStack() as stack:
+        there = stack.enter_context(near(store))
+        con = stack.enter_context(connect(*there))
+        if others := _sources(con, store):
+            there += stack.enter_context(near(*(Store(store.root, name) for name in others)))
+            con = stack.enter_context(connect(*there))
+        named = sorted({file for manifest in manifests(store) for file in _files(manifest)})
+        scans = [
+            "SELECT run, 'held-out documents' AS source, text FROM documents WHERE split = 'heldout' AND status = 'ok'"
+        ]
+        scans += [_texts(con, store.run, file) for file in named]
+        con.execute(f"CREATE VIEW evaluation_texts AS {' UNION ALL '.join(scans)}")
+        yield con
 
 
 def _sources(con: duckdb.DuckDBPyConnection, store: Store) -> list[str]:
