@@ -60,6 +60,9 @@ async def look(
     for finding in found:
         if finding.verdict in ("warn", "fail"):
             say(f"audit {label(finding)}: {value(finding)}, wanted {threshold(finding)}")
-    rows = [as_row(finding) for finding in found]
-    await audits_artifact(store, number, rows)
-    return rows, failures(found)
+    shown = [
+        {"verdict": f.verdict, "audit": label(f), "value": value(f), "wanted": threshold(f), "n": f.n, "detail": f.detail}
+        for f in found
+    ]
+    await audits_artifact(store, number, shown)
+    return [as_row(finding) for finding in found], failures(found)
