@@ -61,7 +61,14 @@ async def look(
         if finding.verdict in ("warn", "fail"):
             say(f"audit {label(finding)}: {value(finding)}, wanted {threshold(finding)}")
     shown = [
-        {"verdict": f.verdict, "audit": label(f), "value": value(f), "wanted": threshold(f), "n": f.n, "detail": f.detail}
+        {
+            "verdict": f.verdict,
+            "audit": label(f),
+            "value": value(f),
+            "wanted": threshold(f),
+            "n": f.n,
+            "detail": f.detail,
+        }
         for f in found
     ]
     await audits_artifact(store, number, shown)
