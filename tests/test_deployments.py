@@ -23,6 +23,7 @@ from schemas.config import Config
 from schemas.gating import EvaluationConfig, GateConfig
 from schemas.load import PRESETS, PROJECT
 from tasks.engine.server import free_port
+from tests.conftest import fake_config
 
 FILE: dict[str, Any] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
 DEPLOYMENTS: dict[str, dict[str, Any]] = {one["name"]: one for one in FILE["deployments"]}
@@ -53,7 +54,7 @@ def test_every_field_of_evaluation_and_gate_says_what_it_is_for() -> None:
 
 
 @pytest.mark.e2e
-def test_one_command_makes_server_pool_limit_automation_deployments_and_worker(tmp_path: Path) -> None:
+def test_one_command_makes_a_server_with_all_that_belongs_to_it_and_its_end_ends_the_runs(tmp_path: Path) -> None:
     port = free_port()
     env = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "POP_CACHE": str(tmp_path / "cache")}
     for name in [name for name in env if name.startswith("PREFECT_API")]:
@@ -76,13 +77,18 @@ def test_one_command_makes_server_pool_limit_automation_deployments_and_worker(t
             nightly["parameter_openapi_schema"]["definitions"]["GateConfig"]["properties"]["patience"]["minimum"] == 1
         )
         assert api.get(f"/v2/concurrency_limits/{LIMIT}").json()["limit"] == 1
-        over = time.monotonic() + 100
+        over = time.monotonic() + 150
         while not (planned := api.post("/flow_runs/filter", json={}).json()) and time.monotonic() < over:
             time.sleep(1)  # the server plans once a minute
         assert {run["state"]["type"] for run in planned} == {"SCHEDULED"}
         assert NAME in [one["name"] for one in api.post("/automations/filter", json={}).json()]
+        config = fake_config("corpus.documents=100", "sampling.answers=32").model_dump(mode="json")
+        busy = {"parameters": {"config": config, "run": "busy", "root": str(tmp_path / "runs")}}
+        assert api.post(f"/deployments/{made['round']['id']}/create_flow_run", json=busy).status_code == 201
+        while not (tmp_path / "runs/busy/answers").exists() and time.monotonic() < over:
+            time.sleep(0.2)
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 2
+        assert [child for child in children if "tasks.engine.fake" in child.cmdline()]
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
