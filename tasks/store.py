@@ -92,7 +92,11 @@ class Store:
         try:
             # an object is fetched at once: between two parts of it, another whole one may have taken its place
             with self.fs.open(path, "rb") if self.local else io.BytesIO(self.fs.cat_file(path)) as handle:
-                read = pq.read_table(handle, columns=columns, partitioning=None, page_checksum_verification=True)
+                # read_table's threads, now and then, abort a process that ends right after it
+                file = pq.ParquetFile(handle, page_checksum_verification=True, pre_buffer=False)
+                if unknown := set(columns or ()) - set(file.schema_arrow.names):
+                    raise KeyError(*unknown)
+                read = file.read(columns=columns, use_threads=False)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise self._damaged(path, error) from None
         rows: list[Row] = read.to_pylist()

@@ -17,7 +17,7 @@ from schemas.tables import TABLES
 from tasks.engine.protocol import Generation
 from tasks.journal import Journal
 from tasks.lock import run_lock
-from tasks.store import Store
+from tasks.store import Damaged, Store
 from tests.samples import an_answer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,6 +97,8 @@ def test_a_parquet_file_of_somebody_else_is_not_taken_for_a_shard(store: Store, 
     pq.write_table(pa.table({"x": [1]}), sink)
     store.publish(store.path("answers", 0, "shard-00000"), sink.getvalue().to_pybytes())
     assert store.footer("answers", 0, "shard-00000") is None
+    with pytest.raises(Damaged):
+        store.read("answers", 0, "shard-00000", ["x", "answer_id"])
 
 
 def test_what_is_set_aside_is_out_of_the_tables_and_not_lost(store: Store) -> None:
@@ -115,7 +117,7 @@ def test_a_kill_while_writing_leaves_no_parquet_file_and_the_old_one_whole(tmp_p
             store.write("answers", 0, "shard-00000", [an_answer(before)], FOOTER)
         killed = child(f"""
             import os, pathlib
-            from tasks.store import Store
+            from tasks.store import Damaged, Store
             {moment} = lambda *_: os.kill(os.getpid(), 9)
             Store({str(tmp_path)!r}, "run-{before}").write("answers", 0, "shard-00000", [{{"answer_id": "new"}}], {{}})
         """)
@@ -215,7 +217,7 @@ def test_a_second_start_says_who_holds_the_run_and_a_dead_holder_does_not(tmp_pa
     holder = child(f"""
         import time
         from tasks.lock import run_lock
-        from tasks.store import Store
+        from tasks.store import Damaged, Store
         with run_lock(Store({str(tmp_path)!r}, "r1")):
             print("held", flush=True)
             time.sleep(60)

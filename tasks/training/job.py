@@ -206,7 +206,8 @@ def job_hash(job: TrainingJob) -> str:
     Where things lie is not part of it, nor how often a checkpoint is saved.
     """
     settings = {name: value for name, value in asdict(job).items() if name not in NOT_IDENTITY}
-    pairs = pq.read_table(job.preferences, columns=["pair_id", "prompt", "chosen", "rejected"]).to_pylist()
+    columns = ["pair_id", "prompt", "chosen", "rejected"]
+    pairs = pq.ParquetFile(job.preferences).read(columns, use_threads=False).to_pylist()
     total = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
     for pair in sorted(pairs, key=lambda pair: str(pair["pair_id"])):
         total.update(json.dumps(pair, sort_keys=True).encode())

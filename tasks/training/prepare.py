@@ -60,7 +60,9 @@ def read_pairs(path: Path) -> list[Pair]:
     missing = set(columns) - set(pq.read_schema(path).names)
     if missing:
         raise Unfit(f"{path} has no column {', '.join(sorted(missing))}")
-    return sorted(pq.read_table(path, columns=columns).to_pylist(), key=lambda pair: str(pair["pair_id"]))
+    return sorted(
+        pq.ParquetFile(path).read(columns, use_threads=False).to_pylist(), key=lambda pair: str(pair["pair_id"])
+    )
 
 
 def load_tokenizer(model: str) -> Any:
