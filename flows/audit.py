@@ -1,19 +1,25 @@
 """Audits in the Prefect UI: the gate that a round passes before it trains, and a flow to look at any round."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, runtime, task
 
 from flows.artifacts import audits_artifact
-from flows.findings import as_row, failures, findings, label, threshold, value
+from flows.findings import STYLES, as_row, failures, findings, label, threshold, value
 from flows.options import round_of, store_of
 from schemas.errors import CheckFailed
 from tasks.stage import TASK_OPTIONS, Round
 from tasks.store import Store
 
 
-@flow(name="audit", flow_run_name="audit", persist_result=False)
+def run_name() -> str:
+    """`demo-audit`, or `newest-audit` where the newest run is meant."""
+    return f"{runtime.flow_run.parameters.get('run') or 'newest'}-audit"
+
+
+@flow(name="audit", flow_run_name=run_name, persist_result=False)
 async def audit_flow(
     run: str | None = None, round: int | None = None, root: str = "data/runs", audits: str | None = None  # noqa: A002
 ) -> list[dict[str, Any]]:  # fmt: skip
@@ -60,16 +66,11 @@ async def look(
     for finding in found:
         if finding.verdict in ("warn", "fail"):
             say(f"audit {label(finding)}: {value(finding)}, wanted {threshold(finding)}")
+    counts = Counter[str](finding.verdict for finding in found)
+    say("audits: " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in STYLES if counts[verdict]))
     shown = [
-        {
-            "verdict": f.verdict,
-            "audit": label(f),
-            "value": value(f),
-            "wanted": threshold(f),
-            "n": f.n,
-            "detail": f.detail,
-        }
-        for f in found
-    ]
+        {"verdict": f.verdict, "audit": label(f), "value": value(f), "wanted": threshold(f), "n": f.n,
+         "detail": f.detail} for f in found
+    ]  # fmt: skip
     await audits_artifact(store, number, shown)
     return [as_row(finding) for finding in found], failures(found)
