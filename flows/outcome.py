@@ -20,6 +20,7 @@ from tasks.store import Damaged, Row, Store
 from tasks.train import why_not_trained
 
 SHARDS_SHOWN = 4
+ID_SHOWN = 8  # as much as `pop show` and `pop promote` need
 
 
 def print_outcome(outcome: dict[str, Any], out: Console) -> None:
@@ -172,29 +173,31 @@ def _shards(store: Store, plan: Plan) -> tuple[str, ...]:
 def print_models(store: Store, out: Console) -> None:
     """The models of a run, oldest first; the one that stands is marked."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("", "round", "model", "parent", "status", "measured", "because"):
-        table.add_column(name, overflow="fold")
+    for name in ("", "round", "model", "parent", "status", "measured"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("because", overflow="fold")
     for row in lineage(store):
         measured = "" if row["value"] is None else f"{row['value']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})"
         table.add_row(
-            "*" if row["stands"] else "", str(row["round"]), row["model_id"], row["parent"], row["status"], measured,
-            row["reason"] or "",
+            "*" if row["stands"] else "", str(row["round"]), row["model_id"][:ID_SHOWN], row["parent"][:ID_SHOWN],
+            row["status"], measured, row["reason"] or "",
         )  # fmt: skip
     out.print(table)
     if standing(store).path is None:
         out.print("The run stands at the model that it began with.", markup=False)
 
 
-def print_evaluations(rows: list[dict[str, Any]], out: Console) -> None:
+def print_evaluations(rows: list[Row], out: Console) -> None:
     """Every figure with its interval; what was not run says why."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name, justify in (("suite", "left"), ("metric", "left"), ("model", "left"), ("value", "right"),
-                          ("95 % interval", "left"), ("n", "right"), ("", "left")):  # fmt: skip
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+                          ("95 % interval", "left"), ("n", "right")):  # fmt: skip
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("", overflow="fold")
     for row in rows:
         interval = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
         value = row["status"] if row["value"] is None else f"{row['value']:.4f}"
         table.add_row(
-            row["suite"], row["metric"], row["model_id"][:24], value, interval, str(row["n"]), row["reason"] or ""
-        )  # fmt: skip
+            row["suite"], row["metric"], row["model_id"][:ID_SHOWN], value, interval, str(row["n"]), row["reason"] or ""
+        )
     out.print(table)
