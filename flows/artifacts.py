@@ -2,9 +2,9 @@
 
 import asyncio
 import base64
-import contextlib
 import re
-from collections.abc import Awaitable
+import time
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import httpx
@@ -28,13 +28,25 @@ from tasks.store import Row, Store
 T = TypeVar("T")
 SAMPLE_RUBRICS = 12
 PATIENCE_SEC = 10.0
+AWAY_SEC = 120.0
+_SILENT = {"until": 0.0}  # when the server is asked again
 MOST_ROWS = 200  # that the UI takes of a table
 
 
-async def shown(work: Awaitable[T]) -> T | None:
-    """Show something, or nothing: Prefect's server may go away while a round runs, and must not stop it by that."""
-    with contextlib.suppress(httpx.HTTPError, PrefectException, TimeoutError):
+async def shown(work: Coroutine[Any, Any, T]) -> T | None:
+    """Show something, or nothing: Prefect's server may go away while a round runs, and must not stop it by that.
+
+    One that did not answer is left alone for a while: a round shows two dozen things.
+    """
+    if time.monotonic() < _SILENT["until"]:
+        work.close()
+        return None
+    try:
         return await asyncio.wait_for(work, PATIENCE_SEC)
+    except (httpx.TransportError, TimeoutError):
+        _SILENT["until"] = time.monotonic() + AWAY_SEC
+    except (httpx.HTTPError, PrefectException):
+        pass
     return None
 
 
