@@ -142,7 +142,7 @@ def _curves(names: Sequence[str], ylabel: str) -> Callable[["Axes", Rows], None]
                 )
         axes.set(xlabel="optimizer step", ylabel=ylabel)
         axes.locator_params(axis="x", integer=True)
-        if len(names) > 1:
+        if axes.lines and len(names) > 1:
             _legend(axes)
 
     return draw

@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from flows import settings  # noqa: F401  (Prefect's settings, before Prefect)
@@ -52,6 +54,13 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         return int(code or 0), captured.out, captured.err
 
     return run
+
+
+def asked(url: str, body: dict[str, Any] | None = None) -> Any:
+    """The answer of Prefect's server. Its SQLite may be busy: then its own client asks again, too."""
+    while (answer := httpx.post(url, json=body or {}, timeout=60)).status_code == 503:
+        time.sleep(1)
+    return answer.raise_for_status().json()
 
 
 def fake_config(*overrides: str) -> Config:

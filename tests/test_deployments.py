@@ -23,7 +23,7 @@ from schemas.config import Config
 from schemas.gating import EvaluationConfig, GateConfig
 from schemas.load import PRESETS, PROJECT
 from tasks.engine.server import free_port
-from tests.conftest import fake_config
+from tests.conftest import asked, fake_config
 
 FILE: dict[str, Any] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
 DEPLOYMENTS: dict[str, dict[str, Any]] = {one["name"]: one for one in FILE["deployments"]}
@@ -67,8 +67,8 @@ def test_one_command_makes_a_server_with_all_that_belongs_to_it_and_its_end_ends
         while "Ctrl-C ends it all" not in (tmp_path / "log").read_text() and time.monotonic() < over:
             assert process.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.5)
-        api = httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=60)
-        made = {one["name"]: one for one in api.post("/deployments/filter", json={}).json()}
+        url = f"http://127.0.0.1:{port}/api"
+        made = {one["name"]: one for one in asked(f"{url}/deployments/filter")}
         assert set(made) == set(DEPLOYMENTS)
         nightly = made["selfplay"]
         assert nightly["schedules"][0]["schedule"]["cron"] == "0 2 * * *"
@@ -76,16 +76,15 @@ def test_one_command_makes_a_server_with_all_that_belongs_to_it_and_its_end_ends
         assert (
             nightly["parameter_openapi_schema"]["definitions"]["GateConfig"]["properties"]["patience"]["minimum"] == 1
         )
-        assert api.get(f"/v2/concurrency_limits/{LIMIT}").json()["limit"] == 1
+        assert httpx.get(f"{url}/v2/concurrency_limits/{LIMIT}", timeout=60).json()["limit"] == 1
         over = time.monotonic() + 150
-        while not (planned := api.post("/flow_runs/filter", json={}).json()) and time.monotonic() < over:
+        while not (planned := asked(f"{url}/flow_runs/filter")) and time.monotonic() < over:
             time.sleep(1)  # the server plans once a minute
         assert {run["state"]["type"] for run in planned} == {"SCHEDULED"}
-        assert NAME in [one["name"] for one in api.post("/automations/filter", json={}).json()]
+        assert NAME in [one["name"] for one in asked(f"{url}/automations/filter")]
         config = fake_config("corpus.documents=100", "sampling.answers=32").model_dump(mode="json")
         busy = {"parameters": {"config": config, "run": "busy", "root": str(tmp_path / "runs")}}
-        while api.post(f"/deployments/{made['round']['id']}/create_flow_run", json=busy).status_code == 503:
-            time.sleep(1)  # its SQLite is busy planning; Prefect's own client asks again too
+        asked(f"{url}/deployments/{made['round']['id']}/create_flow_run", busy)
         while not (tmp_path / "runs/busy/answers").exists() and time.monotonic() < over:
             time.sleep(0.2)
         children = psutil.Process(process.pid).children(recursive=True)

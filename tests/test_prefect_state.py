@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL
 
 from flows.automation import ENDS, HEARTBEAT, NAME, mark_dead_runs_as_crashed
 from tests.chaos.harness import contents, standin_setting
-from tests.conftest import FAKE
+from tests.conftest import FAKE, asked
 
 ROUND = [sys.executable, "-m", "flows.cli", "round", "demo", "--run", "fake"]
 ROUND += [word for one in FAKE for word in ("--set", one)]
@@ -27,8 +27,8 @@ ROUND += [word for one in FAKE for word in ("--set", one)]
 
 def flow_run_states(url: str) -> list[str | None]:
     """The states of all flow runs, as Prefect shows them, oldest first."""
-    body = {"sort": "START_TIME_ASC", "limit": 200}
-    return [run["state_type"] for run in httpx.post(f"{url}/flow_runs/filter", json=body, timeout=30).json()]
+    found = asked(f"{url}/flow_runs/filter", {"sort": "START_TIME_ASC", "limit": 200})
+    return [run["state_type"] for run in found]
 
 
 class PrefectServer:
