@@ -29,25 +29,29 @@ T = TypeVar("T")
 SAMPLE_RUBRICS = 12
 PATIENCE_SEC = 10.0
 AWAY_SEC = 120.0
-_SILENT = {"until": 0.0}  # when the server is asked again
+_SILENCE = {"failures": 0.0, "until": 0.0}  # in a row; when the server is asked again
 MOST_ROWS = 200  # that the UI takes of a table
 
 
 async def shown(work: Coroutine[Any, Any, T]) -> T | None:
     """Show something, or nothing: Prefect's server may go away while a round runs, and must not stop it by that.
 
-    One that did not answer is left alone for a while: a round shows two dozen things.
+    One that did not answer twice in a row is left alone for a while, since a round shows two dozen things.
     """
-    if time.monotonic() < _SILENT["until"]:
+    if time.monotonic() < _SILENCE["until"]:
         work.close()
         return None
     try:
-        return await asyncio.wait_for(work, PATIENCE_SEC)
+        answer = await asyncio.wait_for(work, PATIENCE_SEC)
     except (httpx.TransportError, TimeoutError):
-        _SILENT["until"] = time.monotonic() + AWAY_SEC
+        _SILENCE["failures"] += 1
+        if _SILENCE["failures"] >= 2:
+            _SILENCE["until"] = time.monotonic() + AWAY_SEC
+        return None
     except (httpx.HTTPError, PrefectException):
-        pass
-    return None
+        return None
+    _SILENCE["failures"] = 0
+    return answer
 
 
 class StageProgress:

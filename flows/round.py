@@ -63,7 +63,7 @@ async def run_round(config: Config, store: Store, number: int, display: Display,
     try:
         model = await train(round_, shards.names, models["policy"], bars)
     except CheckFailed:
-        print_funnel(store, number, display.console)  # the why of too few pairs
+        print_funnel(store, number, display.console)  # where the answers and pairs went
         raise
     if asked or model:
         await report_artifacts(store, number)

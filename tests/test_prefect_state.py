@@ -17,6 +17,7 @@ from prefect.automations import Automation
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
+from flows import artifacts
 from flows.automation import ENDS, HEARTBEAT, NAME, mark_dead_runs_as_crashed
 from tests.chaos.harness import contents, standin_setting
 from tests.conftest import FAKE, asked
@@ -112,6 +113,23 @@ def test_a_prefect_that_knows_nothing_makes_nothing_again_and_one_that_goes_away
     undisturbed = run([*setting.command, "--root", str(tmp_path / "undisturbed")], env)
     assert undisturbed.returncode == 0
     assert contents(tmp_path / "runs", "chaos") == contents(tmp_path / "undisturbed", "chaos")
+
+
+def test_a_prefect_that_twice_did_not_answer_is_left_alone_and_once_is_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "_SILENCE", {"failures": 0.0, "until": 0.0})
+    asked = list[str]()
+
+    async def answer(text: str) -> str:
+        asked.append(text)
+        if text == "lost":
+            raise httpx.ConnectError(text)
+        return text
+
+    async def show(*texts: str) -> list[str | None]:
+        return [await artifacts.shown(answer(text)) for text in texts]
+
+    assert asyncio.run(show("lost", "a", "lost", "lost", "b")) == [None, "a", None, None, None]
+    assert asked == ["lost", "a", "lost", "lost"]
 
 
 def test_a_run_that_prefect_takes_for_running_does_not_stand_in_the_way(prefect_server: None, tmp_path: Path) -> None:
