@@ -57,8 +57,8 @@ def near(*stores: Store) -> Iterator[list[Store]]:
 
 
 def _copy(store: Store, folder: str) -> Store:
-    copy = Store(folder, store.run)
     for tries_left in reversed(range(3)):
+        copy = Store(f"{folder}/{tries_left}", store.run)  # nothing of a try that failed is beside the next one's
         paths = [path for path in store.glob("*/round=*/*.parquet") if path.split("/")[-3] in TABLES]
         paths += store.glob(ROUNDS)
         try:
