@@ -51,13 +51,13 @@ chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos.harness --kills $(KILLS) $(ARGS)
 
 server: $(STAMP)
-	@$(BIN)/python -m flows.server --port $(PORT)
+	@$(BIN)/python -m flows.deploy.server --port $(PORT)
 
 deploy: $(STAMP)
-	@$(BIN)/python -m flows.server --deploy
+	@$(BIN)/python -m flows.deploy.server --deploy
 
 automation: $(STAMP)
-	@$(BIN)/python -m flows.automation
+	@$(BIN)/python -m flows.deploy.automation
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -19,10 +19,10 @@ import duckdb
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tasks.audit import read_audits, run_audit
-from tasks.db import connect
-from tasks.evidence import audit_connection
-from tasks.store import Store
+from tasks.auditing.audits import read_audits, run_audit
+from tasks.auditing.evidence import audit_connection
+from tasks.storage.db import connect
+from tasks.storage.store import Store
 
 ANSWERS, CRITERIA, FILES = 32, 5, 64
 LIMIT_SEC, LIMIT_GIB, OPEN_SEC = 5.0, 4.0, 1.0

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from flows import settings  # noqa: F401  (Prefect's settings, before Prefect)
 from schemas.load import load_config
-from tasks.plan import ROLE_OF, TABLE_OF, Plan, make_plan
 from tasks.shard import corpus_stamp, shard_task, shards_of
-from tasks.stage import Round
-from tasks.store import Store
+from tasks.staging.plan import ROLE_OF, TABLE_OF, Plan, make_plan
+from tasks.staging.stage import Round
+from tasks.storage.store import Store
 from tests.samples import an_answer, problem
 from tests.test_shards import Quiet
 

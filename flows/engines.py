@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from flows.display import Display
+from flows.views.display import Display
 from schemas.config import Config
 from schemas.errors import UserError
 from tasks.engine.client import Client
 from tasks.engine.server import Served, fake_command, free_port, serve, this_machine, vllm_command, vllm_environment
 from tasks.judging.case import COMPARING
-from tasks.models import Resolved
+from tasks.models.resolve import Resolved
 from tasks.runtime import runtime_device, runtime_python
-from tasks.store import Store
+from tasks.storage.store import Store
 
 
 class Engines(Mapping[str, Client]):

@@ -6,10 +6,10 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.artifacts import evaluation_artifact
-from flows.display import Display
 from flows.engines import Engines
 from flows.slots import gpu
+from flows.views.artifacts import evaluation_artifact
+from flows.views.display import Display
 from schemas.config import Config
 from schemas.errors import UserError
 from tasks.engine.protocol import Engine
@@ -22,12 +22,12 @@ from tasks.evaluate import (
     needed_models,
 )
 from tasks.evaluation.ifeval import read_prompts
-from tasks.lock import run_lock
-from tasks.manifests import first_policy
-from tasks.models import Resolved, resolve
-from tasks.registry import BASE, find, parent_of
+from tasks.models.registry import BASE, find, parent_of
+from tasks.models.resolve import Resolved, resolve
 from tasks.runtime import runtime_python
-from tasks.store import Row, Store
+from tasks.storage.lock import run_lock
+from tasks.storage.manifests import first_policy
+from tasks.storage.store import Row, Store
 
 
 @flow(name="evaluate", flow_run_name="{run}-evaluate-{model}", persist_result=False)

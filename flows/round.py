@@ -5,26 +5,26 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.artifacts import StageProgress, report_artifacts, round_artifacts
 from flows.audit import audit_task
-from flows.display import Display
 from flows.engines import Engines
-from flows.outcome import print_funnel
 from flows.shards import TASKS, at_once, pass_over, through
 from flows.slots import gpu
+from flows.views.artifacts import StageProgress, report_artifacts, round_artifacts
+from flows.views.display import Display
+from flows.views.outcome import print_funnel
 from schemas.config import Config
 from schemas.errors import CheckFailed
 from schemas.ids import content_id
-from tasks.lock import run_lock
-from tasks.manifests import manifests, write_manifest
-from tasks.models import Resolved, resolve, with_frozen
+from tasks.models.resolve import Resolved, resolve, with_frozen
 from tasks.pair import round_cutoff
-from tasks.plan import ROLE_OF, Plan, make_plan
-from tasks.reuse import refuse_differences, sources
 from tasks.runtime import runtime_device, runtime_python
 from tasks.shard import Shards, corpus_stamp, shard_task, shards_of
-from tasks.stage import Round
-from tasks.store import Row, Store
+from tasks.staging.plan import ROLE_OF, Plan, make_plan
+from tasks.staging.reuse import refuse_differences, sources
+from tasks.staging.stage import Round
+from tasks.storage.lock import run_lock
+from tasks.storage.manifests import manifests, write_manifest
+from tasks.storage.store import Row, Store
 from tasks.train import FILE as TRAINED
 from tasks.train import train_task, why_not_trained
 

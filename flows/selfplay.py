@@ -11,15 +11,14 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
-from flows.artifacts import decision_artifact, lineage_artifact
-from flows.display import Display
 from flows.evaluate import evaluate_flow, refuse_bad_files
 from flows.round import round_flow
+from flows.views.artifacts import decision_artifact, lineage_artifact
+from flows.views.display import Display
 from schemas.config import Config
 from schemas.errors import CheckFailed, CorpusUsedUp, UnfitModel, UserError
-from tasks.gate import Decision, decide, refuse_unmeasured, unfit
-from tasks.lock import run_lock
-from tasks.registry import (
+from tasks.models.gate import Decision, decide, refuse_unmeasured, unfit
+from tasks.models.registry import (
     Standing,
     decisions,
     find,
@@ -30,7 +29,8 @@ from tasks.registry import (
     settle,
     standing,
 )
-from tasks.store import Row, Store
+from tasks.storage.lock import run_lock
+from tasks.storage.store import Row, Store
 
 Rounds = Annotated[int | None, Field(ge=1, le=10_000)]
 

@@ -5,7 +5,7 @@ import os
 HEARTBEAT_SEC = 30  # the least that Prefect allows
 
 DEFAULTS = {
-    # by which an automation (flows/automation.py) sees that a run's process is dead
+    # by which an automation (flows/deploy/automation.py) sees that a run's process is dead
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SEC),
     # no call home
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

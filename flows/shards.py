@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
-from flows.artifacts import StageProgress
+from flows.views.artifacts import StageProgress
 from schemas.errors import PopError
 from tasks.answer import answer_task
 from tasks.pair import pair_task
@@ -12,7 +12,7 @@ from tasks.probe import probe_task
 from tasks.propose import propose_task
 from tasks.rate import rate_task
 from tasks.rubric import rubric_task
-from tasks.stage import Round, reused_task
+from tasks.staging.stage import Round, reused_task
 
 SHOWN_ONE_BY_ONE = 40
 TASKS = {

@@ -7,10 +7,10 @@ from prefect import task
 
 from schemas.ids import content_id
 from tasks.engine.protocol import Engine, Generation, Message, Request
-from tasks.plan import Plan
 from tasks.prompts import NAMES, data
-from tasks.stage import TASK_OPTIONS, Round, run_shard
-from tasks.text import final_answer, full_sentences, refuses
+from tasks.staging.plan import Plan
+from tasks.staging.stage import TASK_OPTIONS, Round, run_shard
+from tasks.texts.measures import final_answer, full_sentences, refuses
 
 Row = dict[str, Any]
 REFERENCE = -1  # the rollout number under which a reference answer is rated beside the others

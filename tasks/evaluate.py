@@ -19,11 +19,11 @@ from tasks.evaluation import SUITES
 from tasks.evaluation.bench import NESTED, Bench, Measure, Subject
 from tasks.evaluation.heldout import NotRun
 from tasks.judging.case import COMPARING
-from tasks.leftovers import remove_temporaries
-from tasks.manifests import manifest, write_manifest
-from tasks.models import Resolved, with_frozen
-from tasks.plan import make_plan, package_version
-from tasks.store import Row, Store
+from tasks.models.resolve import Resolved, with_frozen
+from tasks.staging.plan import make_plan, package_version
+from tasks.staging.reconcile import remove_temporaries
+from tasks.storage.manifests import manifest, write_manifest
+from tasks.storage.store import Row, Store
 
 MAIN = {"ifeval": "prompt_strict_difference"}  # the metric of a suite that could not run; else `difference`
 

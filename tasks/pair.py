@@ -15,8 +15,8 @@ from prefect.states import Completed
 from schemas.config import PairingConfig
 from schemas.ids import content_id, seed_of
 from tasks.answer import REFERENCE, prompt_messages
-from tasks.plan import Plan
-from tasks.stage import TASK_OPTIONS, Round
+from tasks.staging.plan import Plan
+from tasks.staging.stage import TASK_OPTIONS, Round
 
 Row = dict[str, Any]
 TABLES_READ = ("problems", "answers", "rubrics", "ratings")

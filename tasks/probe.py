@@ -15,10 +15,10 @@ from schemas.ids import content_id
 from tasks.answer import REFERENCE
 from tasks.engine.protocol import Budget, Choice, Engine, Generation, Likelihood, Message, Request
 from tasks.judging.case import COMPARING
-from tasks.plan import Plan
 from tasks.rate import rate
-from tasks.stage import TASK_OPTIONS, Round, run_shard
-from tasks.text import overlap, sentences
+from tasks.staging.plan import Plan
+from tasks.staging.stage import TASK_OPTIONS, Round, run_shard
+from tasks.texts.measures import overlap, sentences
 
 Row = dict[str, Any]
 ROLLOUT = 1_000_000  # probes follow the real answers

@@ -10,14 +10,14 @@ from prefect import task
 from schemas.config import TaskConfig
 from schemas.ids import content_id
 from schemas.outputs import ProposedProblem
-from tasks.asking import Asked, Asker, Bad
-from tasks.duplicates import Known
+from tasks.asking.asker import Asked, Asker, Bad
+from tasks.asking.parse import Malformed, format_instructions
 from tasks.engine.protocol import Engine
-from tasks.parse import Malformed, format_instructions
-from tasks.plan import Plan
 from tasks.prompts import data
-from tasks.stage import TASK_OPTIONS, Round, run_shard
-from tasks.text import first_words, overlap, points_at_source, repeats_itself, shares_a_word, words_of
+from tasks.staging.plan import Plan
+from tasks.staging.stage import TASK_OPTIONS, Round, run_shard
+from tasks.texts.duplicates import Known
+from tasks.texts.measures import first_words, overlap, points_at_source, repeats_itself, shares_a_word, words_of
 
 Row = dict[str, Any]
 LEAST_WORDS = 4  # of a problem

@@ -5,12 +5,12 @@ from typing import Any
 
 from prefect import task
 
-from tasks.asking import Asker
+from tasks.asking.asker import Asker
 from tasks.engine.protocol import Engine
 from tasks.judging import MODES
 from tasks.judging.case import Case, Judgement, Verdict, rating_id
-from tasks.plan import Plan
-from tasks.stage import TASK_OPTIONS, Round, run_shard
+from tasks.staging.plan import Plan
+from tasks.staging.stage import TASK_OPTIONS, Round, run_shard
 
 Row = dict[str, Any]
 

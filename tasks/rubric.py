@@ -13,14 +13,14 @@ from prefect import task
 from schemas.ids import content_id
 from schemas.outputs import Criterion, Rubric
 from tasks.answer import REFERENCE
-from tasks.asking import Asked, Asker
+from tasks.asking.asker import Asked, Asker
+from tasks.asking.parse import Malformed, format_instructions
 from tasks.engine.protocol import Engine
-from tasks.parse import Malformed, format_instructions
-from tasks.plan import Plan, shown_answers
 from tasks.prompts import data
 from tasks.propose import topic
-from tasks.stage import TASK_OPTIONS, Round, run_shard
-from tasks.text import first_words, overlap, points_at_source, sentences
+from tasks.staging.plan import Plan, shown_answers
+from tasks.staging.stage import TASK_OPTIONS, Round, run_shard
+from tasks.texts.measures import first_words, overlap, points_at_source, sentences
 
 Row = dict[str, Any]
 _BULLET = re.compile(r"^\s*(?:-(?!\d)|[*•]|\(?\d{1,2}[.)](?!\d))\s*")  # neither "2.5 mg" nor "-5 °C" loses a part

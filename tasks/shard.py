@@ -15,10 +15,10 @@ from schemas.errors import CorpusUsedUp, UserError
 from schemas.ids import content_id
 from schemas.load import PROJECT
 from tasks.corpus import Selection, read, select
-from tasks.manifests import documents_manifest, documents_path, write_documents_manifest
-from tasks.reuse import documents_of
-from tasks.stage import TASK_OPTIONS, Round
-from tasks.store import Row
+from tasks.staging.reuse import documents_of
+from tasks.staging.stage import TASK_OPTIONS, Round
+from tasks.storage.manifests import documents_manifest, documents_path, write_documents_manifest
+from tasks.storage.store import Row
 
 SAMPLES = PROJECT / "data" / "corpora"
 STAMP_BYTES = 256 * 2**20

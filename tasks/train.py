@@ -16,12 +16,12 @@ from schemas.config import Config
 from schemas.errors import CheckFailed
 from schemas.ids import content_id
 from schemas.tables import TABLES
-from tasks.models import Resolved
-from tasks.plan import Plan
-from tasks.processes import stop_all
+from tasks.models.resolve import Resolved
+from tasks.processes.guarded import stop_all
 from tasks.runtime.steps import Device
-from tasks.stage import TASK_OPTIONS, Round
-from tasks.store import publish_local
+from tasks.staging.plan import Plan
+from tasks.staging.stage import TASK_OPTIONS, Round
+from tasks.storage.store import publish_local
 from tasks.training.openrlhf import TrainedModel, TrainerDied, TrainingJob, train
 
 Row = dict[str, Any]

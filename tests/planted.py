@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tasks.store import Store
+from tasks.storage.store import Store
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]

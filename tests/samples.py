@@ -10,14 +10,14 @@ from schemas.config import Config
 from schemas.load import check
 from tasks.answer import answer
 from tasks.engine.client import Client
+from tasks.engine.journal import Journal
 from tasks.engine.protocol import Engine, Request
 from tasks.engine.recorder import Recorder
-from tasks.journal import Journal
 from tasks.pair import pair, preferences
-from tasks.plan import Plan, make_plan
 from tasks.propose import propose
 from tasks.rate import judged
 from tasks.rubric import rubric
+from tasks.staging.plan import Plan, make_plan
 
 Row = dict[str, Any]
 T = TypeVar("T")

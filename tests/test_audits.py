@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.findings import findings
+from flows.views.findings import findings
 from schemas.errors import UserError
-from tasks.audit import SHIPPED, parse_audit, read_audits, run_audit
-from tasks.evidence import audit_connection
-from tasks.store import Store
+from tasks.auditing.audits import SHIPPED, parse_audit, read_audits, run_audit
+from tasks.auditing.evidence import audit_connection
+from tasks.storage.store import Store
 from tests import planted
 from tests.conftest import run_fake
 

@@ -18,7 +18,7 @@ import pytest
 from flows import settings
 from schemas.errors import UserError
 from schemas.load import load_config
-from tasks.models import resolve
+from tasks.models.resolve import resolve
 from tasks.prompts import Prompts
 
 Cli = Callable[..., tuple[int, str, str]]

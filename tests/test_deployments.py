@@ -17,7 +17,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from prefect.utilities.callables import parameter_schema
 
-from flows.automation import NAME
+from flows.deploy.automation import NAME
 from flows.slots import LIMIT
 from schemas.config import Config
 from schemas.gating import EvaluationConfig, GateConfig
@@ -59,7 +59,7 @@ def test_one_command_makes_a_server_with_all_that_belongs_to_it_and_its_end_ends
     env = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "POP_CACHE": str(tmp_path / "cache")}
     for name in [name for name in env if name.startswith("PREFECT_API")]:
         del env[name]
-    command = [sys.executable, "-m", "flows.server", "--port", str(port)]
+    command = [sys.executable, "-m", "flows.deploy.server", "--port", str(port)]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=PROJECT, env=env, stderr=log, stdout=log)
     try:

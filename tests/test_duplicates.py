@@ -6,10 +6,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.duplicates import InOrder, Known, similarity
-from tasks.plan import Plan
-from tasks.store import Store
-from tasks.text import words_of
+from tasks.staging.plan import Plan
+from tasks.storage.store import Store
+from tasks.texts.duplicates import InOrder, Known, similarity
+from tasks.texts.measures import words_of
 from tests.samples import Row, config, plan_of, problem
 
 FOOTER = {"stage": "propose", "fingerprint": "f"}

@@ -21,9 +21,9 @@ from tasks.evaluation.lm_eval import figures
 from tasks.evaluation.perplexity import nats
 from tasks.evaluation.statistics import bootstrap, length_controlled, mean_interval, wilson
 from tasks.evaluation.winrate import games_of
-from tasks.gate import decide, refuse_unmeasured
 from tasks.judging.case import Case
-from tasks.plan import make_plan
+from tasks.models.gate import decide, refuse_unmeasured
+from tasks.staging.plan import make_plan
 
 Row = dict[str, Any]
 GATE = GateConfig(min_problems=8)

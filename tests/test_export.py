@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard
 
-from flows.export import markdown_text
+from flows.views.export import markdown_text
 from tests import planted
 
 Cli = Callable[..., tuple[int, str, str]]

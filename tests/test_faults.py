@@ -26,11 +26,11 @@ from tasks.engine.fake import FakeEngine
 from tasks.engine.protocol import Engine, EngineError, Likelihood
 from tasks.engine.server import free_port, serve
 from tasks.engine.tries import LEAST, Breaker, TooManyFailures, Watched
-from tasks.plan import Plan
-from tasks.processes import Guarded, end_orphans, started_at, state_dir
+from tasks.processes.guarded import Guarded, end_orphans, started_at, state_dir
 from tasks.propose import propose
-from tasks.stage import Round, run_shard
-from tasks.store import Store
+from tasks.staging.plan import Plan
+from tasks.staging.stage import Round, run_shard
+from tasks.storage.store import Store
 from tests.chaos.harness import Setting, contents, standin_setting
 from tests.samples import STEPWISE, Row, config, document, plan_of
 from tests.test_shards import Quiet
@@ -342,11 +342,11 @@ from pathlib import Path
 disk = Path(sys.argv[1])
 from schemas.errors import PopError
 from tasks.engine.protocol import Generation
-from tasks.journal import Journal
-from tasks.leftovers import put_in_order
-from tasks.lock import run_lock
-from tasks.processes import Guarded
-from tasks.store import Store
+from tasks.engine.journal import Journal
+from tasks.staging.reconcile import put_in_order
+from tasks.storage.lock import run_lock
+from tasks.processes.guarded import Guarded
+from tasks.storage.store import Store
 os.environ["POP_CACHE"] = str(disk / "cache")
 store = Store(str(disk), "r")
 for name in ("journal", "processes"):

@@ -11,12 +11,12 @@ import pytest
 from schemas.config import Config
 from schemas.errors import UserError
 from tasks.engine.protocol import Likelihood, Request
-from tasks.models import resolve
-from tasks.plan import STAGES, make_plan
+from tasks.models.resolve import resolve
 from tasks.prompts import HERE
-from tasks.runs import newest_run, runs
-from tasks.stage import Round
-from tasks.store import Store, publish_local
+from tasks.staging.plan import STAGES, make_plan
+from tasks.staging.stage import Round
+from tasks.storage.runs import newest_run, runs
+from tasks.storage.store import Store, publish_local
 from tests.samples import STEPWISE, Row, config, plan_of
 
 

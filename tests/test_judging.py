@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.asking import Asker
+from tasks.asking.asker import Asker
 from tasks.engine.protocol import Budget, Choice, Generation, Likelihood, Message, Request
 from tasks.judging import MODES
 from tasks.judging.anchor import median_length

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from schemas.errors import UserError
-from tasks.db import connect
 from tasks.engine.fake import FakeEngine
-from tasks.models import with_frozen
-from tasks.plan import make_plan, shown_answers
+from tasks.models.resolve import with_frozen
 from tasks.prompts import task_types
-from tasks.store import Store
+from tasks.staging.plan import make_plan, shown_answers
+from tasks.storage.db import connect
+from tasks.storage.store import Store
 from tests.conftest import run_fake
 from tests.samples import STEPWISE, STRUCTURED, Row, all_stages, config, document, plan_of
 

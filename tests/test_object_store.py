@@ -16,11 +16,11 @@ import pytest
 from flows.round import round_flow
 from schemas.errors import DependencyError, UserError
 from schemas.load import PROJECT
-from tasks import lease as lease_
-from tasks.lease import holder, lease
-from tasks.lock import run_lock
-from tasks.runs import newest_run
-from tasks.store import Store
+from tasks.storage import lease as lease_
+from tasks.storage.lease import holder, lease
+from tasks.storage.lock import run_lock
+from tasks.storage.runs import newest_run
+from tasks.storage.store import Store
 from tests.chaos.harness import contents
 from tests.conftest import fake_config
 
@@ -98,8 +98,8 @@ def run_at(root: str, *overrides: str) -> None:
 
 HOLD = """
 import sys, time
-from tasks.lock import run_lock
-from tasks.store import Store
+from tasks.storage.lock import run_lock
+from tasks.storage.store import Store
 with run_lock(Store(sys.argv[1], "held")):
     print("held", flush=True)
     time.sleep(60)

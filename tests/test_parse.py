@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from schemas.outputs import Duel, Mark, MarkSheet, Output, ProposedProblem, Rubric, TwoMarks
 from tasks.answer import judgeable
-from tasks.asking import Bad
+from tasks.asking.asker import Bad
+from tasks.asking.parse import MAX_CHARS, Malformed, format_instructions, parse
 from tasks.engine.protocol import Generation
 from tasks.judging.pointwise import complete
-from tasks.parse import MAX_CHARS, Malformed, format_instructions, parse
 from tasks.prompts import data
 from tasks.propose import Checks, _question, _with_reference
 from tasks.rubric import facts_rubric, usable
-from tasks.text import final_answer, first_words, full_sentences, overlap, points_at_source, refuses
+from tasks.texts.measures import final_answer, first_words, full_sentences, overlap, points_at_source, refuses
 from tests.samples import HOSTILE, config, plan_of
 
 CHECKS = Checks(plan_of(config()))

@@ -17,8 +17,8 @@ from prefect.automations import Automation
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
-from flows import artifacts
-from flows.automation import ENDS, HEARTBEAT, NAME, mark_dead_runs_as_crashed
+from flows.deploy.automation import ENDS, HEARTBEAT, NAME, mark_dead_runs_as_crashed
+from flows.views import artifacts
 from tests.chaos.harness import contents, standin_setting
 from tests.conftest import FAKE, asked
 

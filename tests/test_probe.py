@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.db import connect
-from tasks.engine.fake_process import FakeEngine
+from tasks.engine.fake.process import FakeEngine
 from tasks.engine.protocol import Engine
 from tasks.probe import EXPECTED, Row, negated, padded, passed, probe, probed, share_of
-from tasks.store import Store
+from tasks.storage.db import connect
+from tasks.storage.store import Store
 from tests.conftest import run_fake
 from tests.samples import STEPWISE, STRUCTURED, all_stages, config, document, plan_of, using
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.processes import Guarded, end_orphans, state_dir
+from tasks.processes.guarded import Guarded, end_orphans, state_dir
 
 TREE = """
 import subprocess, sys, time
@@ -21,7 +21,7 @@ time.sleep(600)
 OWNER = f"""
 import sys, time
 from pathlib import Path
-from tasks.processes import Guarded
+from tasks.processes.guarded import Guarded
 guarded = Guarded("test tree", [sys.executable, "-c", {TREE!r}], {{}}, Path(sys.argv[1]))
 print(guarded.pid, flush=True)
 time.sleep(600)

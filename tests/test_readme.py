@@ -7,11 +7,11 @@ from pathlib import Path
 
 from schemas.load import PROJECT, load_config, presets
 from schemas.tables import TABLES
-from tasks.audit import SHIPPED
-from tasks.db import connect
+from tasks.auditing.audits import SHIPPED
 from tasks.evaluation import SUITES
 from tasks.judging import MODES
-from tasks.store import Store
+from tasks.storage.db import connect
+from tasks.storage.store import Store
 
 README = (PROJECT / "README.md").read_text()
 COMMANDS = [

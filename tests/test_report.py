@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.plots import INKS, PLOTS, plots
-from flows.report import cell, report
-from tasks.db import connect
+from flows.views.plots import INKS, PLOTS, plots
+from flows.views.report import cell, report
+from tasks.storage.db import connect
 from tests import planted
 
 Cli = Callable[..., tuple[int, str, str]]

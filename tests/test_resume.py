@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from flows.outcome import print_status
 from flows.shards import at_once
+from flows.views.outcome import print_status
 from schemas.errors import UserError
-from tasks.db import connect
 from tasks.engine.protocol import EngineError
-from tasks.leftovers import known_calls, put_in_order
-from tasks.plan import STAGES, Plan, followers, make_plan
 from tasks.shard import corpus_stamp
-from tasks.store import Damaged, Store
+from tasks.staging.plan import STAGES, Plan, followers, make_plan
+from tasks.staging.reconcile import known_calls, put_in_order
+from tasks.storage.db import connect
+from tasks.storage.store import Damaged, Store
 from tests.conftest import fake_config, run_fake
 from tests.samples import STEPWISE, config, plan_of
 from tests.test_round import contents, rows

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import UserError
-from tasks.db import connect
-from tasks.reuse import reused_stages
-from tasks.store import Store
+from tasks.staging.reuse import reused_stages
+from tasks.storage.db import connect
+from tasks.storage.store import Store
 from tests.conftest import fake_config, run_fake
 from tests.samples import Row, config
 

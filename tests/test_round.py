@@ -15,11 +15,11 @@ from prefect.client.orchestration import get_client
 
 from schemas.errors import PopError, UserError
 from schemas.tables import TABLES
-from tasks.db import connect
 from tasks.engine.protocol import EngineError
-from tasks.runs import runs
-from tasks.stage import TASK_OPTIONS
-from tasks.store import Store
+from tasks.staging.stage import TASK_OPTIONS
+from tasks.storage.db import connect
+from tasks.storage.runs import runs
+from tasks.storage.store import Store
 from tests.conftest import run_fake
 
 

@@ -17,12 +17,12 @@ from schemas.config import Config
 from schemas.errors import CorpusUsedUp, UserError
 from schemas.load import PROJECT, load_config
 from schemas.tables import TABLES
-from tasks import registry
-from tasks.db import connect
-from tasks.gate import Decision
-from tasks.processes import alive
-from tasks.registry import Standing, decisions, known_models, standing
-from tasks.store import Store
+from tasks.models import registry
+from tasks.models.gate import Decision
+from tasks.models.registry import Standing, decisions, known_models, standing
+from tasks.processes.guarded import alive
+from tasks.storage.db import connect
+from tasks.storage.store import Store
 from tests.chaos import standin
 
 SMALL = (

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from schemas.errors import UserError
-from tasks.asking import Asker
+from tasks.asking.asker import Asker
+from tasks.asking.parse import Malformed
 from tasks.engine.client import Client
 from tasks.engine.fake import FakeEngine
+from tasks.engine.journal import Journal
 from tasks.engine.protocol import Engine, EngineError, Generation, Request
 from tasks.engine.recorder import Recorder
-from tasks.journal import Journal
-from tasks.parse import Malformed
-from tasks.plan import Plan
 from tasks.propose import Checks, _with_reference, propose
 from tasks.shard import Shards, shard_task, shards_of
-from tasks.stage import Round, run_shard
-from tasks.store import Store
+from tasks.staging.plan import Plan
+from tasks.staging.stage import Round, run_shard
+from tasks.storage.store import Store
 from tests.samples import (
     STRUCTURED,
     Row,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from schemas.tables import TABLES
-from tasks.db import connect
-from tasks.store import Store
+from tasks.storage.db import connect
+from tasks.storage.store import Store
 from tests import planted
 
 Cli = Callable[..., tuple[int, str, str]]

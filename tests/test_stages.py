@@ -15,11 +15,11 @@ from tasks.answer import answer
 from tasks.engine.client import Client
 from tasks.engine.fake import FakeEngine
 from tasks.engine.protocol import Generation, Likelihood
-from tasks.plan import Plan
 from tasks.propose import propose
 from tasks.rate import rate
 from tasks.rubric import by_length_rank, rubric
-from tasks.store import Store
+from tasks.staging.plan import Plan
+from tasks.storage.store import Store
 from tests.samples import (
     HOSTILE,
     STEPWISE,

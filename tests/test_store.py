@@ -14,10 +14,10 @@ import pytest
 
 from schemas.errors import DependencyError, UserError
 from schemas.tables import TABLES
+from tasks.engine.journal import Journal
 from tasks.engine.protocol import Generation
-from tasks.journal import Journal
-from tasks.lock import run_lock
-from tasks.store import Damaged, Store
+from tasks.storage.lock import run_lock
+from tasks.storage.store import Damaged, Store
 from tests.samples import an_answer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,7 +117,7 @@ def test_a_kill_while_writing_leaves_no_parquet_file_and_the_old_one_whole(tmp_p
             store.write("answers", 0, "shard-00000", [an_answer(before)], FOOTER)
         killed = child(f"""
             import os, pathlib
-            from tasks.store import Damaged, Store
+            from tasks.storage.store import Damaged, Store
             {moment} = lambda *_: os.kill(os.getpid(), 9)
             Store({str(tmp_path)!r}, "run-{before}").write("answers", 0, "shard-00000", [{{"answer_id": "new"}}], {{}})
         """)
@@ -216,8 +216,8 @@ def test_a_second_start_says_who_holds_the_run_and_a_dead_holder_does_not(tmp_pa
     store = Store(str(tmp_path), "r1")
     holder = child(f"""
         import time
-        from tasks.lock import run_lock
-        from tasks.store import Damaged, Store
+        from tasks.storage.lock import run_lock
+        from tasks.storage.store import Damaged, Store
         with run_lock(Store({str(tmp_path)!r}, "r1")):
             print("held", flush=True)
             time.sleep(60)

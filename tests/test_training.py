@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.errors import CheckFailed, DependencyError, PopError, UserError
-from tasks.processes import state_dir
+from tasks.processes.guarded import state_dir
 from tasks.runtime import runtime_dir
 from tasks.training import openrlhf
 from tasks.training.arguments import dpo_arguments, refuse_too_few

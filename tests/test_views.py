@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.tables import TABLES
-from tasks.db import connect
-from tasks.store import Store
-from tasks.text import overlap, shingles
+from tasks.storage.db import connect
+from tasks.storage.store import Store
+from tasks.texts.measures import overlap, shingles
 from tests.samples import Row, an_answer, document, problem
 
 VIEWS = (

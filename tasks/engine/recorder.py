@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from tasks.engine.journal import Journal
 from tasks.engine.protocol import UNANSWERED, Budget, Choice, Engine, Generation, Likelihood, Message, Request
-from tasks.journal import Journal
 
 
 class Recorder:

@@ -15,7 +15,7 @@ import psutil
 from schemas.config import EngineConfig
 from schemas.errors import DependencyError, PopError, UserError
 from schemas.load import PROJECT
-from tasks.processes import Guarded, end_orphans
+from tasks.processes.guarded import Guarded, end_orphans
 
 Say = Callable[[str], None]
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}

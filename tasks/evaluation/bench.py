@@ -11,11 +11,11 @@ from pathlib import Path
 
 from schemas.config import Config
 from schemas.ids import content_id
+from tasks.engine.journal import Journal
 from tasks.engine.protocol import Engine
 from tasks.engine.recorder import Recorder
-from tasks.journal import Journal
-from tasks.plan import Plan, package_version
-from tasks.store import Damaged, Row, Store
+from tasks.staging.plan import Plan, package_version
+from tasks.storage.store import Damaged, Row, Store
 
 NESTED = "evaluation"  # the folder under the run's own
 Tables = dict[str, list[Row]]

@@ -11,11 +11,11 @@ from tasks.answer import REFERENCE, answer
 from tasks.engine.protocol import Engine
 from tasks.evaluation.bench import Bench, Measure, Subject, Tables
 from tasks.evaluation.statistics import mean_interval
-from tasks.plan import shown_answers
 from tasks.propose import propose
 from tasks.rate import judged
 from tasks.rubric import rubric
-from tasks.store import Row
+from tasks.staging.plan import shown_answers
+from tasks.storage.store import Row
 
 
 class NotRun(Exception):

@@ -16,8 +16,8 @@ from tasks.engine.protocol import Engine, Request
 from tasks.evaluation.bench import Bench, Measure, Subject, Tables
 from tasks.evaluation.heldout import NotRun
 from tasks.evaluation.statistics import mean_interval, wilson
-from tasks.processes import Guarded
-from tasks.store import Row
+from tasks.processes.guarded import Guarded
+from tasks.storage.store import Row
 from tasks.train import blocking
 
 CHECKER = Path(__file__).resolve().with_name("ifeval_check.py")

@@ -14,7 +14,7 @@ from schemas.errors import DependencyError
 from tasks.engine.client import Client
 from tasks.evaluation.bench import Bench, Measure, Subject
 from tasks.evaluation.heldout import NotRun
-from tasks.processes import Guarded, tail
+from tasks.processes.guarded import Guarded, tail
 from tasks.train import blocking
 
 Z = 1.959963984540054

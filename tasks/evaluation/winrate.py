@@ -9,7 +9,7 @@ from statistics import fmean
 
 from schemas.ids import content_id
 from tasks.answer import REFERENCE
-from tasks.asking import Asker
+from tasks.asking.asker import Asker
 from tasks.engine.protocol import Engine
 from tasks.evaluation.bench import Bench, Measure, Tables
 from tasks.evaluation.heldout import NotRun, answers_of, exam
@@ -17,7 +17,7 @@ from tasks.evaluation.statistics import bootstrap, length_controlled
 from tasks.judging.case import Case
 from tasks.judging.compare import both_orders
 from tasks.judging.pairwise import points_of
-from tasks.store import Row
+from tasks.storage.store import Row
 
 Game = tuple[float, float]  # win of the candidate in [0, 1], and by how many words its answer is the longer one
 

@@ -12,7 +12,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tasks.asking import Asker
+from tasks.asking.asker import Asker
 from tasks.judging.anchor import anchor
 from tasks.judging.case import Case, Judgement
 from tasks.judging.likelihood import likelihood

@@ -9,7 +9,7 @@ the answer 7: 5 + 1/2 = 5.5. Mean 6.0, score 1.2. Where an order is malformed th
 """
 
 from tasks.answer import REFERENCE
-from tasks.asking import Asker
+from tasks.asking.asker import Asker
 from tasks.judging.case import Case, Judgement, Row, Verdict
 from tasks.judging.compare import both_orders
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.ids import content_id
-from tasks.asking import Asked, Asker
+from tasks.asking.asker import Asked, Asker
 from tasks.prompts import data
 
 Row = dict[str, Any]

@@ -6,9 +6,9 @@ from typing import Literal
 
 from schemas.ids import content_id
 from schemas.outputs import Duel, Output, TwoMarks
-from tasks.asking import Asked, Asker
+from tasks.asking.asker import Asked, Asker
+from tasks.asking.parse import format_instructions
 from tasks.judging.case import Case, Row, rubric_text
-from tasks.parse import format_instructions
 from tasks.prompts import data
 
 Kind = Literal["pairwise", "anchor"]

@@ -17,11 +17,11 @@ chance.
 import json
 import math
 
-from tasks.asking import Asked, Asker
+from tasks.asking.asker import Asked, Asker
 from tasks.engine.protocol import Likelihood
 from tasks.judging.case import Case, Marks, Row, one_by_one
 from tasks.prompts import data
-from tasks.text import overlap
+from tasks.texts.measures import overlap
 
 COPIED_SHARE = 0.6  # of a fact's word 3-grams that stand in the problem
 

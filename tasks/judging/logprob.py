@@ -11,7 +11,7 @@ import asyncio
 import json
 import math
 
-from tasks.asking import Asked, Asker
+from tasks.asking.asker import Asked, Asker
 from tasks.judging.case import Case, Marks, Row, criterion_text, one_by_one
 from tasks.prompts import data
 

@@ -15,7 +15,7 @@ from itertools import islice
 
 from schemas.ids import content_id
 from tasks.answer import REFERENCE
-from tasks.asking import Asker
+from tasks.asking.asker import Asker
 from tasks.judging.case import Case, Judgement, Row, Verdict
 from tasks.judging.compare import both_orders
 

@@ -11,9 +11,9 @@ import asyncio
 from typing import Any
 
 from schemas.outputs import MarkSheet
-from tasks.asking import Asked, Asker
+from tasks.asking.asker import Asked, Asker
+from tasks.asking.parse import Malformed, format_instructions
 from tasks.judging.case import Case, Judgement, Marks, Row, Verdict, criterion_text, rating_id, rubric_text, score
-from tasks.parse import Malformed, format_instructions
 from tasks.prompts import data
 
 MARKS_BY_WORD = {"no": 0.0, "partly": 1.0, "fully": 2.0}  # what a small model is asked for instead of digits

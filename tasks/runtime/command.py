@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import guardian
+from tasks.processes import guardian
 
 _HEARTBEAT_SEC = 15.0
 # They would send pip elsewhere than into the environment, or let the user's own packages shadow it.

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from schemas.errors import DependencyError
-from tasks.processes import Guarded, state_dir
+from tasks.processes.guarded import Guarded, state_dir
 from tasks.runtime import convert_gguf
 from tasks.runtime.environment import runtime_python
 from tasks.runtime.steps import REPO

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from schemas.errors import DependencyError
-from tasks import guardian
+from tasks.processes import guardian
 from tasks.runtime.command import Job, explain
 from tasks.runtime.environment import STATE, made_for, mark_ready, marked_ready
 from tasks.runtime.selfcheck import require_sound

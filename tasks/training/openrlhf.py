@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from schemas.errors import AGAIN, DependencyError, PopError, UnfitModel, UserError
-from tasks.processes import Guarded, tail
+from tasks.processes.guarded import Guarded, tail
 from tasks.training.arguments import dpo_arguments, refuse_too_few
 from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, read_json
 

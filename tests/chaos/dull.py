@@ -8,7 +8,8 @@ What is asked for with a schema or as a choice (problems, rubrics, comparisons) 
 import sys
 import zlib
 
-from tasks.engine import fake, fake_text
+from tasks.engine.fake import __main__ as fake
+from tasks.engine.fake import text as fake_text
 
 WORDS = "Nobody can say anything about that without looking it up somewhere else first, so ask again later on."
 

@@ -28,9 +28,9 @@ import psutil
 from flows import settings  # noqa: F401  (Prefect's settings, before Prefect)
 from schemas.load import PROJECT
 from schemas.tables import TABLES
-from tasks.db import connect
-from tasks.processes import alive
-from tasks.store import Store
+from tasks.processes.guarded import alive
+from tasks.storage.db import connect
+from tasks.storage.store import Store
 from tests.chaos import standin
 
 # What a clock or a folder's name decides, and no more than that.

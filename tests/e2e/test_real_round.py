@@ -10,11 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.db import connect
-from tasks.models import weight_files
-from tasks.processes import state_dir
+from tasks.models.resolve import weight_files
+from tasks.processes.guarded import state_dir
 from tasks.runtime import runtime_dir
-from tasks.store import Store
+from tasks.storage.db import connect
+from tasks.storage.store import Store
 
 pytestmark = [
     pytest.mark.e2e,

@@ -1,0 +1,45 @@
+"""The command line: one verb a job.
+
+Progress goes to stderr, results to stdout; errors are one line that names the mend.
+"""
+
+import errno
+import os
+import sys
+
+from flows import settings
+from flows.cli import commands_do, commands_look  # noqa: F401  (they register their commands)
+from flows.cli.options import app, err
+from schemas.errors import PopError, unwritable
+
+
+def main() -> None:
+    """Entry point: turns expected errors into one line and an exit code."""
+    settings.apply(quiet=True)
+    try:
+        app()
+    except PopError as error:
+        _end(error, error.exit_code)
+    except KeyboardInterrupt:
+        _end("interrupted; the same command again goes on from here", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
+            raise
+        refused = unwritable(error.filename or "a file", error)
+        _end(refused, refused.exit_code)
+
+
+def _end(message: object, code: int) -> None:
+    from tasks.processes.guarded import stop_all
+
+    stop_all()
+    err.print("[bold red]pop:[/bold red] ", end="")
+    err.print(str(message), markup=False, soft_wrap=True)
+    if "flows.cli.running" in sys.modules:
+        from flows.cli.running import leave
+
+        leave(code)
+    sys.exit(code)

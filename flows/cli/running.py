@@ -1,0 +1,120 @@
+"""Running a flow from the command line so that Ctrl-C and SIGTERM leave in good order and in seconds.
+
+The flow runs in a thread; the main thread keeps the signals. Prefect would otherwise take SIGTERM for itself, and a
+Ctrl-C on a terminal reaches Prefect's own little server too, which nobody may then wait for.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+import httpx
+import psutil
+from rich.console import Console
+
+from flows.views.display import stop_displays
+from schemas.errors import DependencyError
+from tasks.processes.guarded import stop_all
+
+LEAVE_SEC = 9.0  # in all: for the write in hand, for what was started to end, for Prefect to note the end
+
+
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
+class _Flow(threading.Thread):
+    """A flow in an event loop of its own."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        super().__init__(name="flow", daemon=True)
+        self._work = work
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._cancel: Callable[[], object] = lambda: None
+
+    def run(self) -> None:
+        try:
+            self.result = asyncio.run(self._main())
+        except BaseException as error:
+            self.error = error
+
+    async def _main(self) -> Any:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        return await self._work()
+
+    def cancel(self) -> None:
+        """Ask the flow to end; it may have ended already."""
+        with contextlib.suppress(RuntimeError):
+            self._cancel()
+
+
+def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
+    """The flow's result, or its error. Does not return after Ctrl-C (exit code 130) or SIGTERM (143)."""
+    err.print("starting Prefect …", style="dim")
+
+    def on_term(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, on_term)
+    flow = _Flow(work)
+    flow.start()
+    try:
+        while flow.is_alive():
+            flow.join(0.2)
+    except (KeyboardInterrupt, Terminated) as stop:
+        _stop(flow, err)
+        leave(143 if isinstance(stop, Terminated) else 130)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if isinstance(flow.error, httpx.HTTPError):  # from Prefect: those of model servers have names of our own
+        raise DependencyError(
+            "Prefect's server does not answer any more; nothing is lost: start it, or unset PREFECT_API_URL, and run "
+            "the same command again"
+        ) from None
+    if flow.error:
+        raise flow.error
+    return flow.result
+
+
+def _stop(flow: _Flow, err: Console) -> None:
+    try:
+        deadline = time.monotonic() + LEAVE_SEC
+        stop_displays()
+        err.print("stopping; what is finished is kept, and the same command goes on from here")
+        flow.cancel()
+        stop_all()
+        flow.join(max(0.5, deadline - time.monotonic()))
+    except (KeyboardInterrupt, Terminated):
+        err.print("stopped at once")
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without waiting for anybody: Prefect's threads would hold it, and chatter while it goes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.stderr = io.StringIO()  # everything is said; Prefect's threads may find their server gone and complain
+    farewell = threading.Thread(target=_farewell, args=(code == 0,), daemon=True)
+    farewell.start()
+    farewell.join(10.0)
+    for child in psutil.Process().children(recursive=True):
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+    os._exit(code)
+
+
+def _farewell(orderly: bool) -> None:
+    """Let Prefect send its last log lines and stop its server, where the end is an orderly one."""
+    if orderly:
+        atexit._run_exitfuncs()

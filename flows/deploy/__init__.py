@@ -1,0 +1,1 @@
+"""A Prefect server of one's own with the project's deployments: what `make server` and `make deploy` run."""

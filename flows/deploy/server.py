@@ -1,0 +1,171 @@
+"""A Prefect server of one's own on loopback: server, work pool, `gpu` limit, automation, deployments and worker.
+
+python -m flows.deploy.server --port 4200        # what `make server` runs; Ctrl-C ends all of it
+python -m flows.deploy.server --deploy           # what `make deploy` runs: at the server of PREFECT_API_URL
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from types import FrameType
+
+import httpx
+import psutil
+
+from flows import settings
+from schemas.errors import DependencyError, PopError, UserError
+from schemas.load import PROJECT
+from tasks.engine.server import free_port
+from tasks.processes.guarded import Guarded, state_dir, stop_all
+
+POOL = "pop"
+HOST = "127.0.0.1"
+START_SEC = 180.0
+STEP_SEC = 300.0
+RUNS_END_SEC = 20.0
+
+
+def environment(api_url: str) -> dict[str, str]:
+    """What every part is started with. The project's own folder comes first: a flow is loaded from its file."""
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
+    return {"PREFECT_API_URL": api_url, "POP_HOME": str(PROJECT), "PYTHONPATH": path, "PREFECT_CLI_PROMPT": "false"}
+
+
+def start(port: int) -> None:
+    """Run server and worker until a signal comes or one of them ends.
+
+    Raises:
+        UserError: the port is taken.
+        DependencyError: a part did not start.
+    """
+    url = f"http://{HOST}:{free_port(port)}"
+    logs, env = state_dir() / "server", environment(f"{url}/api")
+    own = {
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_UI_API_URL": f"{url}/api",
+    }
+    server = Guarded("the Prefect server", [*_prefect(), "server", "start"], env | own, logs / "server.log", PROJECT)
+    _wait_ready(server, url)
+    deploy(f"{url}/api")
+    worker_command = [*_prefect(), "worker", "start", "--pool", POOL, "--type", "process"]
+    worker = Guarded("the worker", worker_command, env, logs / "worker.log", PROJECT)
+    say(f"\n  {url}\n\nRuns start at their time, or in the UI: Deployments → Run. Logs: {logs}. Ctrl-C ends it all.")
+    try:
+        while server.poll() is None and worker.poll() is None:
+            time.sleep(0.5)
+    finally:
+        end_runs(worker.pid)
+    dead = server if server.poll() is not None else worker
+    raise DependencyError(f"{dead.name} ended; its log ({dead.log}) ends:\n{dead.tail()}")
+
+
+def end_runs(worker: int, timeout_sec: float = RUNS_END_SEC) -> None:
+    """End the flow runs that a worker has started: each has a session of its own, so the worker's end is not theirs."""
+    try:
+        below = psutil.Process(worker).children(recursive=True)
+        runs = [process for process in below if os.getsid(process.pid) == process.pid]
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return
+    for run in runs:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            run.terminate()
+    for run in psutil.wait_procs(runs, timeout_sec)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            run.kill()
+
+
+def deploy(api_url: str) -> None:
+    """Make pool, limit, automation and deployments, or bring them up to date."""
+    env = environment(api_url)
+    _step(env, "work pool", [*_prefect(), "work-pool", "create", POOL, "--type", "process", "--overwrite"])
+    _step(env, "limit `gpu`", [sys.executable, "-m", "flows.deploy.server", "--limit"])
+    _step(env, "automation", [sys.executable, "-m", "flows.deploy.automation"])
+    _step(env, "deployments", [*_prefect(), "--no-prompt", "deploy", "--all"])
+
+
+def say(text: str) -> None:
+    """One line of news."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _prefect() -> list[str]:
+    return [sys.executable, "-m", "prefect"]
+
+
+def _step(env: Mapping[str, str], what: str, command: list[str]) -> None:
+    done = subprocess.run(
+        command, cwd=PROJECT, env={**os.environ, **env}, capture_output=True, text=True, timeout=STEP_SEC, check=False
+    )
+    if done.returncode:
+        raise DependencyError(f"the {what} could not be made:\n{(done.stderr or done.stdout)[-2000:]}")
+    say(f"{what}: ready")
+
+
+async def make_limit() -> None:
+    """The limit of one heavy run at a time, created or left as it is."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+    from prefect.exceptions import ObjectNotFound
+
+    from flows.slots import LIMIT
+
+    async with get_client() as client:
+        try:
+            await client.read_global_concurrency_limit_by_name(LIMIT)
+        except ObjectNotFound:
+            await client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=1))
+
+
+def _wait_ready(server: Guarded, url: str) -> None:
+    over = time.monotonic() + START_SEC
+    while time.monotonic() < over and server.poll() is None:
+        try:
+            if httpx.get(f"{url}/api/health", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.5)
+    raise DependencyError(f"the Prefect server did not start; its log ({server.log}) ends:\n{server.tail()}")
+
+
+def main() -> int:
+    """The command line; exit codes as everywhere."""
+    parser = argparse.ArgumentParser("python -m flows.deploy.server", description=__doc__)
+    parser.add_argument("--port", type=int, default=4200)
+    parser.add_argument("--deploy", action="store_true", help="at the server of PREFECT_API_URL; starts nothing")
+    parser.add_argument("--limit", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    settings.apply()
+    signal.signal(signal.SIGTERM, _ended)
+    try:
+        if given.limit:
+            asyncio.run(make_limit())
+        elif given.deploy:
+            url = os.environ.get("PREFECT_API_URL")
+            if not url:
+                raise UserError("PREFECT_API_URL names no server: start one with `make server`, or name yours")
+            deploy(url)
+        else:
+            start(given.port)
+    except PopError as error:
+        say(f"pop: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("stopping server, worker and what it runs; what is finished is kept")
+    finally:
+        stop_all(timeout_sec=20.0)
+    return 0
+
+
+def _ended(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""How every stage asks a model: try again with a fresh seed after a malformed output, and say why in the end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from schemas.outputs import Output, bounded_schema
+from tasks.asking.parse import Malformed, parse
+from tasks.engine.protocol import Choice, Engine, Generation, Message, Request
+from tasks.staging.plan import ROLE_OF, Plan
+from tasks.texts.measures import final_answer, full_sentences
+
+T = TypeVar("T")
+OutputT = TypeVar("OutputT", bound=Output)
+
+
+@dataclass(frozen=True)
+class Asked(Generic[T]):
+    """What came of asking: a value, or None with the status and the reason of the last try."""
+
+    value: T | None
+    generation: Generation | None
+    status: str = "ok"
+    reason: str | None = None
+
+
+class Bad(Exception):
+    """A check on a parsed output failed; carries the row's status."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Asks in one stage's role, with its sampling, seed and number of tries."""
+
+    plan: Plan
+    stage: str
+    engine: Engine
+
+    async def text(
+        self, subject_id: str, field: str, prompt: str, read: Callable[[str], T], stop: tuple[str, ...] = (),
+        max_tokens: int | None = None,
+    ) -> Asked[T]:  # fmt: skip
+        """Ask for plain text; `read` checks it and raises `Bad` or `Malformed`.
+
+        Plain text that was cut at max_tokens is read up to its last full sentence; the reason says so.
+        """
+        return await self._ask(subject_id, field, prompt, read, None, stop, max_tokens)
+
+    async def output(
+        self, subject_id: str, field: str, prompt: str, model: type[OutputT], read: Callable[[OutputT], T],
+        items: int | None = None, names: list[str] | None = None,
+    ) -> Asked[T]:  # fmt: skip
+        """Ask for a structured output."""
+        output_format = self.plan.config.model_of(ROLE_OF[self.stage]).output_format
+        schema = (model.__name__, bounded_schema(model, items, names))
+        return await self._ask(
+            subject_id, field, prompt, lambda text: read(parse(model, text, output_format)), schema
+        )  # fmt: skip
+
+    async def choose(
+        self, subject_id: str, field: str, prompt: str, choices: tuple[str, ...], logprobs: bool = False
+    ) -> Asked[str]:  # fmt: skip
+        """Ask for one of a few words; with logprobs, the value is the JSON of `Engine.choice`."""
+        messages: tuple[Message, ...] = ({"role": "user", "content": prompt},)
+        generation = await self.engine.choice(
+            Choice(ROLE_OF[self.stage], subject_id, field, messages, choices, logprobs)
+        )  # fmt: skip
+        if generation.failure is not None:
+            return Asked(None, generation, *generation.failure)
+        if logprobs:
+            return Asked(generation.text, generation)
+        said = final_answer(generation.text).strip(" \n.*\"'").casefold()
+        if said not in choices:
+            return Asked(None, generation, "malformed", f"{said[:60]!r} is none of {', '.join(choices)}")
+        return Asked(said, generation)
+
+    async def _ask(
+        self, subject_id: str, field: str, prompt: str, read: Callable[[str], T],
+        output: tuple[str, dict[str, Any]] | None, stop: tuple[str, ...] = (), max_tokens: int | None = None,
+    ) -> Asked[T]:  # fmt: skip
+        sampling = getattr(self.plan.config.sampling, ROLE_OF[self.stage])
+        most = min(max_tokens or sampling.max_tokens, sampling.max_tokens)
+        sampling = sampling.model_copy(update={"stop": stop or sampling.stop, "max_tokens": most})
+        messages: tuple[Message, ...] = ({"role": "user", "content": prompt},)
+        last: Asked[T] = Asked(None, None, "malformed", "not asked")
+        # the same greedy request would only give the same text again
+        tries = self.plan.config.task.max_attempts if sampling.temperature > 0 else 1
+        for attempt in range(tries):
+            salt = self.plan.config.sampling.seed
+            request = Request(ROLE_OF[self.stage], subject_id, field, messages, sampling, attempt, salt, output)
+            generation = await self.engine.chat(request)
+            text, failure, note = (generation.text, generation.failure, None) if output else _plain(generation)
+            if failure is not None:
+                last = Asked(None, generation, failure[0], failure[1])
+                if failure[0] in ("too_long", "rejected", "failed"):
+                    break
+                continue
+            try:
+                return Asked(read(text), generation, reason=note)
+            except Bad as bad:
+                last = Asked(None, generation, bad.status, bad.reason)
+            except Malformed as malformed:
+                last = Asked(None, generation, "malformed", str(malformed))
+            except ValidationError as error:  # of a model that a stage made out of plain text
+                last = Asked(None, generation, "malformed", error.errors()[0]["msg"])
+        return last
+
+    async def fitting(self, render: Callable[[int], str], words: int) -> tuple[str, int]:
+        """The prompt `render(n)` with the most words `n` (of at most `words`) that fits the context.
+
+        `render(n)` must shrink with n. Steps in proportion to what is too much keep the number of counts small, and
+        may stop a few words short of what would just fit.
+        """
+        max_tokens = getattr(self.plan.config.sampling, ROLE_OF[self.stage]).max_tokens
+        while True:
+            prompt = render(words)
+            budget = await self.engine.budget([{"role": "user", "content": prompt}], max_tokens)
+            if budget.fits or words <= 1:
+                return prompt, words
+            room = budget.limit - max_tokens
+            used = budget.tokens - max_tokens
+            words = max(1, min(words - 1, int(words * 0.95 * max(room, 1) / max(used, 1))))
+
+
+def _plain(generation: Generation) -> tuple[str, tuple[str, str] | None, str | None]:
+    """Text to read, failure and note of a plain-text completion: without thoughts, and if cut, its full sentences."""
+    text, failure = final_answer(generation.text), generation.failure
+    if failure is None:
+        return text, None if text else ("empty", "nothing is left after the thoughts"), None
+    if failure[0] == "truncated" and (kept := full_sentences(text)):
+        return kept, None, f"{failure[1]}; used up to the last full sentence"
+    return "", failure, None

@@ -1,0 +1,205 @@
+"""The models of a run: who came from whom, what was decided, which one stands, and whose weights are kept.
+
+`decisions` is the truth, a file each, in order of their number; the statuses in `models` follow from it and are brought
+up to date by `settle` at every start, so that a kill between the two writes costs nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from schemas.errors import UserError
+from schemas.ids import content_id
+from schemas.load import did_you_mean
+from tasks.models.gate import Decision
+from tasks.models.resolve import weight_files
+from tasks.staging.plan import package_version
+from tasks.storage.store import Row, Store
+
+STATUS = {"promote": "promoted", "hold": "held", "roll_back": "rolled_back"}
+BASE = "base"  # the name of the model that a run began with
+MODELS_FILE = "shard-00000"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The model that the next round starts from; `path` is None for the one that the run began with."""
+
+    model_id: str | None = None
+    path: str | None = None
+
+
+def known_models(store: Store) -> list[Row]:
+    """The rows of `models` over all rounds, oldest first, each with its `round`."""
+    found = []
+    for path in store.files("models"):
+        number = int(path.split("/")[-2].removeprefix("round="))
+        found += [row | {"round": number} for row in store.read_file(path)]
+    return found
+
+
+def decisions(store: Store) -> list[Row]:
+    """Every decision, oldest first, each with its `round`."""
+    paths = sorted(store.files("decisions"), key=lambda path: path.rsplit("/", 1)[1])
+    return [
+        row | {"round": int(path.split("/")[-2].removeprefix("round="))}
+        for path in paths for row in store.read_file(path)
+    ]  # fmt: skip
+
+
+def standing(store: Store) -> Standing:
+    """What the last decision left standing."""
+    made = decisions(store)
+    return Standing(made[-1]["standing_model_id"], made[-1]["standing_path"]) if made else Standing()
+
+
+def require_standing(store: Store) -> Standing:
+    """The model that stands, if it is still what it was when that was decided.
+
+    Raises:
+        UserError: its round was made again with other settings, or its weights are gone.
+    """
+    now = standing(store)
+    if now.path is not None:
+        if now.model_id not in {row["model_id"] for row in known_models(store)}:
+            raise UserError(
+                f"{now.model_id}, which stands in {store.run}, was made anew by its round: say from which one to go on "
+                f"with `pop promote` (pop models --run {store.run})"
+            )
+        _require_weights(now.model_id or "", now.path)
+    return now
+
+
+def gate_decision(store: Store, number: int, model_id: str | None) -> Row | None:
+    """The gate's decision on a round's model, if it is made."""
+    mine = [row for row in decisions(store) if row["round"] == number and row["by"] == "gate"]
+    return next((row for row in reversed(mine) if row["model_id"] == model_id), None)
+
+
+def record(store: Store, number: int, model: Row | None, decision: Decision, by: str, after: Standing) -> Row:
+    """Write a decision down, then bring `models` up to date; returns its row."""
+    order = len(decisions(store))
+    row: Row = asdict(decision) | {
+        "decision_id": content_id("decision", order, number, model and model["model_id"], decision.decision),
+        "model_id": model["model_id"] if model else None, "by": by, "standing_model_id": after.model_id,
+        "parent_model_id": model["parent_model_id"] if model else None, "standing_path": after.path,
+        "guards": [asdict(guard) for guard in decision.guards],
+        "decided": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }  # fmt: skip
+    footer = {"stage": "decide", "fingerprint": row["decision_id"], "version": package_version()}
+    store.write("decisions", number, f"{order:05d}-{by}", [row], footer)
+    settle(store)
+    return row
+
+
+def settle(store: Store) -> None:
+    """Give every model the status of the last decision on it."""
+    last = {row["model_id"]: row for row in decisions(store)}
+    for row in known_models(store):
+        found = last.get(row["model_id"])
+        if found and (row["status"], row["reason"]) != (STATUS[found["decision"]], found["reason"]):
+            number = row.pop("round")
+            footer = store.footer("models", number, MODELS_FILE)
+            assert footer is not None
+            changed = row | {"status": STATUS[found["decision"]], "reason": found["reason"]}
+            store.write("models", number, MODELS_FILE, [changed], footer)
+
+
+def find(store: Store, wanted: str) -> Row:
+    """A model by its id, the beginning of it, or its round.
+
+    Raises:
+        UserError: there is none, or several.
+    """
+    models = known_models(store)
+    hits = [row for row in models if str(row["round"]) == wanted]
+    hits = hits or [row for row in models if row["model_id"].startswith(wanted)]
+    if len(hits) == 1:
+        return hits[0]
+    ids = [row["model_id"] for row in models]
+    what = f"{len(hits)} models begin with {wanted}" if hits else f"there is no model {wanted}"
+    hint = "" if hits else did_you_mean(wanted, ids)
+    raise UserError(f"{what} in {store.run}{hint}; see: pop models --run {store.run}")
+
+
+def parent_of(store: Store, row: Row) -> Standing:
+    """The model that a model was trained from: another one of this run, or the one that the run began with."""
+    for other in known_models(store):
+        if other["weights_sha256"] and row["parent_model_id"] == f"weights:{other['weights_sha256'][:24]}":
+            return Standing(other["model_id"], other["path"])
+    return Standing(row["parent_model_id"], None)
+
+
+def promote(store: Store, wanted: str) -> Row:
+    """The user's promotion: the next round starts from that model, whatever the gate said.
+
+    Raises:
+        UserError: there is no such model, or its weights were removed.
+    """
+    row = find(store, wanted)
+    _require_weights(row["model_id"], row["path"])
+    decision = Decision("promote", "promoted by hand", "by hand")
+    return record(store, row["round"], row, decision, "user", Standing(row["model_id"], row["path"]))
+
+
+def rollback(store: Store) -> Row:
+    """The user's step back: from the model that stands to the one that it was trained from.
+
+    Raises:
+        UserError: the run stands at the model that it began with, or the parent's weights are gone.
+    """
+    now = standing(store)
+    if now.path is None or now.model_id is None:
+        raise UserError(f"{store.run} stands at the model that it began with: there is nothing to roll back")
+    row = find(store, now.model_id)
+    before = parent_of(store, row)
+    if before.path:
+        _require_weights(before.model_id or "", before.path)
+    decision = Decision("roll_back", "rolled back by hand", "by hand")
+    return record(store, row["round"], row, decision, "user", before)
+
+
+def _require_weights(model_id: str, path: str) -> None:
+    if not weight_files(Path(path)):
+        raise UserError(f"the weights of {model_id} are not in {path} any more (gate.keep_unpromoted)")
+
+
+def prune(store: Store, keep: int) -> list[str]:
+    """Remove the weights of all but the newest `keep` models that were not promoted; returns their folders.
+
+    Promoted models stay, also those that were rolled back by hand, and so does what stands; configuration, tokenizer
+    and the row in `models` stay of every one.
+    """
+    made, models = decisions(store), known_models(store)
+    kept = {row["model_id"] for row in made if row["decision"] == "promote"} | {standing(store).model_id}
+    candidates = [row for row in models if row["status"] in ("held", "rolled_back") and row["model_id"] not in kept]
+    removed = []
+    for row in sorted(candidates, key=lambda row: -row["round"])[keep:]:
+        files = weight_files(Path(row["path"]))
+        for file in files:
+            file.unlink()
+        removed += [row["path"]] if files else []
+    return removed
+
+
+def lineage(store: Store) -> list[Row]:
+    """What `pop models` shows: every model with its parent's name, what was measured last, and what stands."""
+    now = standing(store)
+    last = {row["model_id"]: row for row in decisions(store)}
+    rows: Sequence[Row] = known_models(store)
+    found: list[Row] = []
+    for row in rows:
+        parent, decided = parent_of(store, row), last.get(row["model_id"], {})
+        found.append({
+            "round": row["round"], "model_id": row["model_id"], "parent": parent.model_id if parent.path else BASE,
+            "status": row["status"], "stands": row["model_id"] == now.model_id, "value": decided.get("value"),
+            "low": decided.get("low"), "high": decided.get("high"), "metric": decided.get("metric"),
+            "weights": bool(weight_files(Path(row["path"]))), "path": row["path"], "reason": row["reason"],
+        })  # fmt: skip
+    return found
+
+
+def stands_at_base(store: Store) -> bool:
+    """Whether the run stands at the model that it began with."""
+    return standing(store).path is None

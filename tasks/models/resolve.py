@@ -1,0 +1,119 @@
+"""From a model's name in the config to weights on disk and an identity that changes when the weights do."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.config import Config, ModelConfig
+from schemas.errors import DependencyError, UserError
+from schemas.ids import content_id
+from schemas.section import FROZEN
+from tasks.processes.guarded import state_dir
+from tasks.storage.manifests import first_policy
+from tasks.storage.store import Store, publish_local
+
+BUILT_IN = "smollm2-135m-instruct"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A model ready to be served: `identity` names its weights, `path` is its folder."""
+
+    identity: str
+    path: str | None
+
+
+def with_frozen(config: Config, store: Store, round_: int) -> Config:
+    """The configuration with `frozen` described: the policy of the run's round 0, where a role is played by it."""
+    if FROZEN in config.models or FROZEN not in config.roles.model_dump().values():
+        return config
+    frozen = config.models["policy"]
+    if round_ > 0:
+        if (first := first_policy(store)) is None:
+            raise UserError(f"roles: {FROZEN} is the policy of round 0, and {store.run} has none; name a model instead")
+        frozen = first
+    return config.model_copy(update={"models": {**config.models, FROZEN: frozen}})
+
+
+def resolve(name: str, config: Config, say: Say) -> Resolved:
+    """Find (for the built-in model: fetch) a model's weights.
+
+    Raises:
+        UserError: a folder without weights or configuration.
+    """
+    model = config.models[name]
+    if config.engine.kind == "fake":
+        same = name == FROZEN and model == config.models["policy"]
+        return Resolved(f"fake:{'policy' if same else name}", None)
+    if model.path is None:
+        return Resolved(f"served:{model.served_name}", None)
+    if model.path == BUILT_IN:
+        from tasks.runtime.default_model import default_model
+
+        folder = default_model(say)
+        return Resolved(f"{BUILT_IN}:{weights_hash(folder)[:16]}", str(folder))
+    return _folder_or_hub(name, model)
+
+
+def _folder_or_hub(name: str, model: ModelConfig) -> Resolved:
+    assert model.path is not None
+    folder = Path(model.path).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").exists() or not weight_files(folder):
+            raise UserError(
+                f"models.{name}.path: {model.path} is a folder without weights; it needs config.json and *.safetensors"
+            )
+        return Resolved(f"weights:{weights_hash(folder)[:24]}", str(folder.resolve()))
+    if model.path.startswith((".", "/", "~")) or model.path.count("/") != 1:
+        known = f"a folder, {BUILT_IN!r}, or owner/name on the hub"
+        raise UserError(f"models.{name}.path: there is no folder {model.path}; give {known}")
+    return _from_hub(name, model)
+
+
+def _from_hub(name: str, model: ModelConfig) -> Resolved:
+    """Fetch a model into the hub's own cache, once; after that it is a folder like any other."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    assert model.path is not None
+    try:
+        folder = snapshot_download(
+            model.path,
+            revision=model.revision,
+            allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
+        )
+    except (RepositoryNotFoundError, GatedRepoError, RevisionNotFoundError) as error:
+        raise UserError(
+            f"models.{name}.path: the hub has no {model.path} for you: {str(error).splitlines()[0]}"
+        ) from None
+    except (HfHubHTTPError, OSError) as error:
+        raise DependencyError(
+            f"models.{name}.path: {model.path} cannot be fetched from the hub ({type(error).__name__}); look at the "
+            "network, or give a local folder"
+        ) from None
+    # the snapshot's folder is named by its commit
+    return Resolved(f"hub:{model.path}@{Path(folder).name}", folder)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a model's weights, in order."""
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 over a model folder's weight files; remembered by name, size and time, since it reads gigabytes."""
+    files = weight_files(folder)
+    stamp = content_id("stamp", [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files])
+    memory = state_dir() / "weights" / f"{stamp}.json"
+    if memory.exists():
+        return str(json.loads(memory.read_text())["sha256"])
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as handle:
+            while block := handle.read(1 << 22):
+                digest.update(block)
+    publish_local(memory, json.dumps({"sha256": digest.hexdigest()}).encode())
+    return digest.hexdigest()

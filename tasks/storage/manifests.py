@@ -1,0 +1,64 @@
+"""What a round says of itself beside its tables: its settings, and the shards that its documents were cut into."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from schemas.config import ModelConfig
+from tasks.staging.plan import STAGES, Plan, package_version
+from tasks.storage.store import Row, Store
+
+ROUNDS = "manifests/round=*/round.json"
+
+
+def manifests(store: Store) -> list[Row]:
+    """The manifests of a run's rounds, oldest round first; a damaged one is as good as none."""
+    found = [store.manifest(path) for path in store.glob(ROUNDS)]
+    return [manifest for manifest in found if manifest]
+
+
+def manifest(store: Store, round_: int) -> Row | None:
+    """A round's settings, models and fingerprints; None where it was never begun."""
+    return store.manifest(_path(store, round_, "round"))
+
+
+def first_policy(store: Store) -> ModelConfig | None:
+    """The policy of the run's round 0; None where it has none."""
+    first = manifest(store, 0)
+    return ModelConfig.model_validate(first["config"]["models"]["policy"]) if first else None
+
+
+def write_manifest(store: Store, plan: Plan, finished: bool = False) -> None:
+    """Say what a round was begun with, and at its very end that it is `finished`."""
+    content = {
+        "run": plan.run, "round": plan.round, "version": package_version(), "finished": finished,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"), "config": plan.config.model_dump(mode="json"),
+        "models": dict(plan.models), "corpus": plan.corpus, "earlier": plan.settings["propose"]["earlier_rounds"],
+        "reused": {stage: asdict(source) for stage, source in plan.reused.items()},
+        "fingerprints": {stage: plan.fingerprints[stage] for stage in STAGES},
+    }  # fmt: skip
+    _publish(store, _path(store, plan.round, "round"), content)
+
+
+def documents_path(store: Store, round_: int) -> str:
+    """Where the names of a round's shards are; written when all of them are there."""
+    return _path(store, round_, "documents")
+
+
+def documents_manifest(store: Store, round_: int) -> Row | None:
+    """Files, shards and counts of a round's documents."""
+    return store.manifest(documents_path(store, round_))
+
+
+def write_documents_manifest(store: Store, round_: int, content: Row) -> None:
+    """Say that every file named in `content` is there."""
+    _publish(store, documents_path(store, round_), content)
+
+
+def _path(store: Store, round_: int, name: str) -> str:
+    return f"{store.base}/manifests/round={round_:03d}/{name}.json"
+
+
+def _publish(store: Store, path: str, content: dict[str, Any]) -> None:
+    store.publish(path, json.dumps(content, indent=1).encode())

@@ -1,0 +1,1 @@
+"""Questions about texts that need no model: words, sentences, overlaps, near-duplicates."""
