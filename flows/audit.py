@@ -6,11 +6,11 @@ from typing import Any
 
 from prefect import flow, get_run_logger, runtime, task
 
-from flows.cli.options import round_of, store_of
 from flows.views.artifacts import audits_artifact
 from flows.views.findings import STYLES, as_row, failures, findings, label, threshold, value
 from schemas.errors import CheckFailed
 from tasks.staging.stage import TASK_OPTIONS, Round
+from tasks.storage.runs import round_of, store_of
 from tasks.storage.store import Store
 
 

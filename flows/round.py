@@ -7,7 +7,7 @@ from prefect import flow, get_run_logger
 
 from flows.audit import audit_task
 from flows.engines import Engines
-from flows.shards import TASKS, at_once, pass_over, through
+from flows.shards import TASKS, run_concurrently, run_stages, skip_finished
 from flows.slots import gpu
 from flows.views.artifacts import StageProgress, report_artifacts, round_artifacts
 from flows.views.display import Display
@@ -67,7 +67,7 @@ async def run_round(config: Config, store: Store, number: int, display: Display,
         raise
     if asked or model:
         await report_artifacts(store, number)
-    write_manifest(store, plan, finished=True)
+    write_manifest(store, number, plan.manifest(finished=True))
     why_not = why_not_trained(plan.config)
     return {"run": store.run, "round": number, "root": store.root, "model": model, "not_trained": why_not}
 
@@ -99,42 +99,42 @@ async def cut_corpus(round_: Round, bars: StageProgress, force: str | None) -> S
     """The shards of the round's documents, once what earlier starts left behind is in order."""
     config, display = round_.plan.config, round_.progress
     display.expect("shard", 1)
-    round_.put_in_order(force) if force else None
+    round_.reconcile(force) if force else None
     shard_task(round_)
-    round_.put_in_order()
+    round_.reconcile()
     shards = shards_of(round_)
     assert shards is not None, "the shard stage has ended without its manifest"
-    round_.line_up(shards.names)
-    write_manifest(round_.store, round_.plan)
+    round_.set_shards(shards.names)
+    write_manifest(round_.store, round_.plan.round, round_.plan.manifest())
     await bars.move("shard", 1, 1)
-    for text in corpus_told(config, shards.documents, shards.counts):
-        display.say(text)
+    for line in corpus_summary(config, shards.documents, shards.counts):
+        display.say(line)
     return shards
 
 
-def corpus_told(config: Config, documents: int, counts: Mapping[str, int]) -> list[str]:
+def corpus_summary(config: Config, documents: int, counts: Mapping[str, int]) -> list[str]:
     """What was drawn from the corpus, and what was left out of it."""
     left_out = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()) if status != "ok" and n)
-    told = [f"{documents} documents to train from in {config.corpus.source} ({left_out or 'none left out'})"]
+    lines = [f"{documents} documents to train from in {config.corpus.source} ({left_out or 'none left out'})"]
     if documents < config.corpus.documents:
-        told.append(f"corpus.documents asks for {config.corpus.documents}; the corpus has no more")
-    return told
+        lines.append(f"corpus.documents asks for {config.corpus.documents}; the corpus has no more")
+    return lines
 
 
 async def make_pairs(round_: Round, engines: Engines, shards: tuple[str, ...], bars: StageProgress) -> bool:
     """Every shard through every stage, up to its pairs; returns whether a model had to be asked."""
     for stage in TASKS:
         round_.progress.expect(stage, len(shards))
-    owed = await pass_over(round_, shards, bars)
+    owed = await skip_finished(round_, shards, bars)
     needed = needed_models(round_, owed)
     # the widest pairs of a round are known only when all of it is rated
     together = round_.plan.config.pairing.strategy == "top_fraction"
     stages = [stage for stage in TASKS if not (together and stage == "pair")]
     async with engines.started(needed):
-        await at_once(through(round_, shard, bars, stages) for shard in owed)
+        await run_concurrently(run_stages(round_, shard, bars, stages) for shard in owed)
     if together:
         round_.cutoff = round_cutoff(round_, shards)
-        await at_once(through(round_, shard, bars, ["pair"]) for shard in owed)
+        await run_concurrently(run_stages(round_, shard, bars, ["pair"]) for shard in owed)
     return bool(needed)
 
 

@@ -21,7 +21,7 @@ TASKS = {
 }  # fmt: skip
 
 
-async def at_once(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def run_concurrently(works: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Do all at once; when one fails, the others are ended, and its error alone is what a person reads."""
     try:
         async with asyncio.TaskGroup() as group:
@@ -40,7 +40,7 @@ def _flat(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
             yield error
 
 
-async def pass_over(round_: Round, shards: tuple[str, ...], bars: StageProgress) -> tuple[str, ...]:
+async def skip_finished(round_: Round, shards: tuple[str, ...], bars: StageProgress) -> tuple[str, ...]:
     """Pass over the shards of which nothing is owed, if they are many; returns the others.
 
     A task run costs Prefect some 10 ms, so many shards share one a stage.
@@ -54,7 +54,7 @@ async def pass_over(round_: Round, shards: tuple[str, ...], bars: StageProgress)
     return tuple(shard for shard in shards if shard not in whole)
 
 
-async def through(round_: Round, shard: str, bars: StageProgress, stages: Sequence[str]) -> None:
+async def run_stages(round_: Round, shard: str, bars: StageProgress, stages: Sequence[str]) -> None:
     """One shard through some stages, without waiting for the others."""
     for stage in stages:
         await TASKS[stage](round_, shard)

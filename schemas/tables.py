@@ -10,6 +10,7 @@ MESSAGES = pa.list_(pa.struct([("role", TEXT), ("content", TEXT)]))
 CRITERIA = pa.list_(pa.struct([("name", TEXT), ("gold", TEXT), ("description", TEXT), ("weight", FLOAT)]))
 RATINGS = pa.list_(pa.struct([("name", TEXT), ("rating", FLOAT), ("thoughts", TEXT)]))
 GUARDS = pa.list_(pa.struct([("metric", TEXT), ("value", FLOAT), ("max_fall", FLOAT), ("broken", pa.bool_())]))
+REFERENCE = -1  # the rollout number of a reference answer, which is rated beside the others
 OUTCOME = [("status", TEXT), ("reason", TEXT)]
 REUSED = ("reused_from", TEXT)  # `run/round` of a row that another round made; null for this round's own
 

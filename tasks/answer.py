@@ -6,14 +6,14 @@ from typing import Any
 from prefect import task
 
 from schemas.ids import content_id
+from schemas.tables import REFERENCE
 from tasks.engine.protocol import Engine, Generation, Message, Request
 from tasks.prompts import NAMES, data
 from tasks.staging.plan import Plan
-from tasks.staging.stage import TASK_OPTIONS, Round, run_shard
+from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
 from tasks.texts.measures import final_answer, full_sentences, refuses
 
 Row = dict[str, Any]
-REFERENCE = -1  # the rollout number under which a reference answer is rated beside the others
 
 
 async def answer(plan: Plan, problems: list[Row], engine: Engine) -> list[Row]:
@@ -83,4 +83,4 @@ def judgeable(generation: Generation, cut_answers: str) -> tuple[str | None, str
 @task(name="answer", task_run_name="answer {shard}", **TASK_OPTIONS)
 async def answer_task(round_: Round, shard: str) -> Any:
     """problems → answers."""
-    return await run_shard(round_, "answer", shard, ("problems",), answer)
+    return await run_stage(round_, "answer", shard, ("problems",), answer)

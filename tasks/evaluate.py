@@ -14,13 +14,14 @@ from schemas.config import Config, ModelConfig, ReuseConfig, RolesConfig
 from schemas.errors import PopError
 from schemas.ids import content_id
 from schemas.section import FROZEN
+from schemas.version import package_version
 from tasks.engine.protocol import Engine
 from tasks.evaluation import SUITES
 from tasks.evaluation.bench import NESTED, Bench, Measure, Subject
 from tasks.evaluation.heldout import NotRun
 from tasks.judging.case import COMPARING
 from tasks.models.resolve import Resolved, with_frozen
-from tasks.staging.plan import make_plan, package_version
+from tasks.staging.plan import make_plan
 from tasks.staging.reconcile import remove_temporaries
 from tasks.storage.manifests import manifest, write_manifest
 from tasks.storage.store import Row, Store
@@ -79,7 +80,7 @@ def make_bench(
     )  # fmt: skip
     remove_temporaries(nested)
     if manifest(nested, 0) is None:  # by which the evaluation's tables are a run that `pop sql` knows
-        write_manifest(nested, bench.examiner, finished=True)
+        write_manifest(nested, 0, bench.examiner.manifest(finished=True))
     return bench
 
 

@@ -14,7 +14,8 @@ from prefect.states import Completed
 
 from schemas.config import PairingConfig
 from schemas.ids import content_id, seed_of
-from tasks.answer import REFERENCE, prompt_messages
+from schemas.tables import REFERENCE
+from tasks.answer import prompt_messages
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round
 

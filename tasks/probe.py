@@ -12,12 +12,12 @@ from typing import Any
 from prefect import task
 
 from schemas.ids import content_id
-from tasks.answer import REFERENCE
+from schemas.tables import REFERENCE
 from tasks.engine.protocol import Budget, Choice, Engine, Generation, Likelihood, Message, Request
 from tasks.judging.case import COMPARING
 from tasks.rate import rate
 from tasks.staging.plan import Plan
-from tasks.staging.stage import TASK_OPTIONS, Round, run_shard
+from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
 from tasks.texts.measures import overlap, sentences
 
 Row = dict[str, Any]
@@ -192,4 +192,4 @@ async def probe_task(round_: Round, shard: str) -> Any:
         asked = round_.store.read("generations", round_.plan.round, f"{shard}.rate")
         known = {row["generation_id"]: row for row in asked}
     reads = ("problems", "answers", "rubrics", "ratings")
-    return await run_shard(round_, "probe", shard, reads, partial(probe, count=count, known=known))
+    return await run_stage(round_, "probe", shard, reads, partial(probe, count=count, known=known))

@@ -15,7 +15,7 @@ from tasks.asking.parse import Malformed, format_instructions
 from tasks.engine.protocol import Engine
 from tasks.prompts import data
 from tasks.staging.plan import Plan
-from tasks.staging.stage import TASK_OPTIONS, Round, run_shard
+from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
 from tasks.texts.duplicates import Known
 from tasks.texts.measures import first_words, overlap, points_at_source, repeats_itself, shares_a_word, words_of
 
@@ -183,8 +183,8 @@ async def propose_task(round_: Round, shard: str) -> Any:
     """documents → problems."""
 
     async def work(plan: Plan, documents: list[Row], engine: Engine) -> list[Row]:
-        return await round_.in_order.mark(shard, await propose(plan, documents, engine))
+        return await round_.shard_order.mark(shard, await propose(plan, documents, engine))
 
-    done = await run_shard(round_, "propose", shard, ("documents",), work)
-    round_.in_order.finish(shard)
+    done = await run_stage(round_, "propose", shard, ("documents",), work)
+    round_.shard_order.finish(shard)
     return done

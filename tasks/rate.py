@@ -10,7 +10,7 @@ from tasks.engine.protocol import Engine
 from tasks.judging import MODES
 from tasks.judging.case import Case, Judgement, Verdict, rating_id
 from tasks.staging.plan import Plan
-from tasks.staging.stage import TASK_OPTIONS, Round, run_shard
+from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
 
 Row = dict[str, Any]
 
@@ -58,4 +58,4 @@ def _row(asker: Asker, case: Case, verdict: Verdict) -> Row:
 @task(name="rate", task_run_name="rate {shard}", **TASK_OPTIONS)
 async def rate_task(round_: Round, shard: str) -> Any:
     """problems, answers, rubrics → ratings and comparisons."""
-    return await run_shard(round_, "rate", shard, ("problems", "answers", "rubrics"), judged)
+    return await run_stage(round_, "rate", shard, ("problems", "answers", "rubrics"), judged)

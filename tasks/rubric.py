@@ -12,14 +12,14 @@ from prefect import task
 
 from schemas.ids import content_id
 from schemas.outputs import Criterion, Rubric
-from tasks.answer import REFERENCE
+from schemas.tables import REFERENCE
 from tasks.asking.asker import Asked, Asker
 from tasks.asking.parse import Malformed, format_instructions
 from tasks.engine.protocol import Engine
 from tasks.prompts import data
 from tasks.propose import topic
 from tasks.staging.plan import Plan, shown_answers
-from tasks.staging.stage import TASK_OPTIONS, Round, run_shard
+from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
 from tasks.texts.measures import first_words, overlap, points_at_source, sentences
 
 Row = dict[str, Any]
@@ -191,4 +191,4 @@ def _criterion(number: int, fact: str) -> Criterion:
 @task(name="rubric", task_run_name="rubric {shard}", **TASK_OPTIONS)
 async def rubric_task(round_: Round, shard: str) -> Any:
     """documents, problems, answers → rubrics."""
-    return await run_shard(round_, "rubric", shard, ("documents", "problems", "answers"), rubric)
+    return await run_stage(round_, "rubric", shard, ("documents", "problems", "answers"), rubric)

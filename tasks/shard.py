@@ -121,7 +121,7 @@ def shard_task(round_: Round) -> dict[str, int] | State[dict[str, int]]:
     else:
         files, shards = _drawn(round_)
     _set_aside_manifest(round_)
-    round_.put_in_order()  # not before the corpus was read: a mistyped one must not cost what is there
+    round_.reconcile()  # not before the corpus was read: a mistyped one must not cost what is there
     for name, rows in files.items():
         store.write("documents", plan.round, name, rows, plan.footer("shard") | {"shard": name})
     content = {"fingerprint": plan.fingerprints["shard"], "files": sorted(files)} | shards

@@ -1,10 +1,8 @@
 """Train: one DPO round with OpenRLHF on the round's preference pairs, checked before anybody may use the model."""
 
-import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +15,7 @@ from schemas.errors import CheckFailed
 from schemas.ids import content_id
 from schemas.tables import TABLES
 from tasks.models.resolve import Resolved
-from tasks.processes.guarded import stop_all
+from tasks.processes.guarded import in_thread
 from tasks.runtime.steps import Device
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round
@@ -25,7 +23,6 @@ from tasks.storage.store import publish_local
 from tasks.training.openrlhf import TrainedModel, TrainerDied, TrainingJob, train
 
 Row = dict[str, Any]
-T = TypeVar("T")
 FILE = "shard-00000"
 METRICS_EVERY_SEC = 3.0
 
@@ -44,15 +41,6 @@ def why_not_trained(config: Config) -> str | None:
     if config.models["policy"].path is None:
         return "models.policy has no path: weights that only a server has cannot be trained here"
     return None
-
-
-async def blocking(work: Callable[[], T]) -> T:
-    """Run blocking work in a thread; if the flow is cancelled, end the processes that it waits for."""
-    try:
-        return await asyncio.to_thread(work)
-    except BaseException:
-        stop_all()
-        raise
 
 
 def _worth_a_retry(_task: object, _run: object, state: State[Any]) -> bool:
@@ -77,7 +65,7 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
     folder = store.workdir / "training" / f"round={plan.round:03d}"
     job = training_job(plan, rows, parent, folder, python, device)
     steps = _Steps(round_)
-    trained = await blocking(lambda: train(job, steps.add))
+    trained = await in_thread(lambda: train(job, steps.add))
     steps.flush()
     row = _model_row(plan, trained)
     store.write("models", plan.round, FILE, [row], plan.footer("train") | {"model": plan.models["policy"]})

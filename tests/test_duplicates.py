@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.staging.plan import Plan
+from tasks.staging.shard_order import ShardOrder
 from tasks.storage.store import Store
-from tasks.texts.duplicates import InOrder, Known, similarity
+from tasks.texts.duplicates import Known, similarity
 from tasks.texts.measures import words_of
 from tests.samples import Row, config, plan_of, problem
 
@@ -77,7 +78,7 @@ def test_shards_of_an_earlier_start_and_earlier_rounds_count(tmp_path: Path) -> 
     store.write("problems", 1, "shard-00000", rows("How does a bee find its way home?", shard="t"), FOOTER)
 
     async def second_round() -> list[Row]:
-        line = InOrder(plan_of(config(), round_=1), store, ["shard-00000", "shard-00001"])
+        line = ShardOrder(plan_of(config(), round_=1), store, ["shard-00000", "shard-00001"])
         line.finish("shard-00000")  # made by an earlier start
         return await line.mark("shard-00001", rows(SCAN, "How does a bee find its way home?", "What is new in it?"))
 
@@ -89,7 +90,7 @@ def test_shards_of_an_earlier_start_and_earlier_rounds_count(tmp_path: Path) -> 
 
 async def _through(plan: Plan, store: Store, starts: list[str], shards: list[str]) -> dict[str, list[Row]]:
     """Each shard asks for its duplicates, in the order `starts`, and is published then."""
-    line, marked = InOrder(plan, store, shards), dict[str, list[Row]]()
+    line, marked = ShardOrder(plan, store, shards), dict[str, list[Row]]()
 
     async def one(shard: str) -> None:
         marked[shard] = await line.mark(shard, rows(SCAN, shard=shard))

@@ -29,7 +29,7 @@ from tasks.engine.tries import LEAST, Breaker, TooManyFailures, Watched
 from tasks.processes.guarded import Guarded, end_orphans, started_at, state_dir
 from tasks.propose import propose
 from tasks.staging.plan import Plan
-from tasks.staging.stage import Round, run_shard
+from tasks.staging.stage import Round, run_stage
 from tasks.storage.store import Store
 from tests.chaos.harness import Setting, contents, standin_setting
 from tests.samples import STEPWISE, Row, config, document, plan_of
@@ -59,7 +59,7 @@ def proposed(url: str, store: Store, plan: Plan, server: Watched | None = None) 
         gate = asyncio.Semaphore(plan.config.engine.max_in_flight)
         client = Client("fake:policy", plan.config.models["policy"], plan.config.engine, [url], gate, server)
         try:
-            await run_shard(Round(plan, store, {"policy": client}, Quiet()), "propose", "shard-00000", (), work)
+            await run_stage(Round(plan, store, {"policy": client}, Quiet()), "propose", "shard-00000", (), work)
         finally:
             await client.close()
         return store.read("problems", 0, "shard-00000")
@@ -245,7 +245,7 @@ def served(tmp_path: Path, plan: Plan, *switches: str) -> tuple[list[Row], list[
             client = Client("fake:policy", model, settings, [server.url], gate, server)
             store = Store(str(tmp_path), "r")
             try:
-                await run_shard(Round(plan, store, {"policy": client}, Quiet()), "propose", "shard-00000", (), work)
+                await run_stage(Round(plan, store, {"policy": client}, Quiet()), "propose", "shard-00000", (), work)
             finally:
                 await client.close()
             return store.read("problems", 0, "shard-00000"), said, server.restarts
@@ -343,7 +343,7 @@ disk = Path(sys.argv[1])
 from schemas.errors import PopError
 from tasks.engine.protocol import Generation
 from tasks.engine.journal import Journal
-from tasks.staging.reconcile import put_in_order
+from tasks.staging.reconcile import reconcile
 from tasks.storage.lock import run_lock
 from tasks.processes.guarded import Guarded
 from tasks.storage.store import Store

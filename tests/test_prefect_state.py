@@ -126,7 +126,7 @@ def test_a_prefect_that_twice_did_not_answer_is_left_alone_and_once_is_chance(mo
         return text
 
     async def show(*texts: str) -> list[str | None]:
-        return [await artifacts.shown(answer(text)) for text in texts]
+        return [await artifacts.published(answer(text)) for text in texts]
 
     assert asyncio.run(show("lost", "a", "lost", "lost", "b")) == [None, "a", None, None, None]
     assert asked == ["lost", "a", "lost", "lost"]

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from flows.shards import at_once
+from flows.shards import run_concurrently
 from flows.views.outcome import print_status
 from schemas.errors import UserError
 from tasks.engine.protocol import EngineError
 from tasks.shard import corpus_stamp
 from tasks.staging.plan import STAGES, Plan, followers, make_plan
-from tasks.staging.reconcile import known_calls, put_in_order
+from tasks.staging.reconcile import known_calls, reconcile
 from tasks.storage.db import connect
 from tasks.storage.store import Damaged, Store
 from tests.conftest import fake_config, run_fake
@@ -42,7 +42,7 @@ def plan_with(*overrides: str) -> Plan:
 def ordered(root: Path, *overrides: str, force: str | None = None) -> tuple[set[tuple[str, str]], list[str]]:
     """What is done, and what is said, when a round with these settings finds the run."""
     said: list[str] = []
-    return put_in_order(Store(str(root), "fake"), plan_with(*overrides), force, said.append), said
+    return reconcile(Store(str(root), "fake"), plan_with(*overrides), force, said.append), said
 
 
 def counts(root: Path) -> dict[str, int]:
@@ -297,7 +297,7 @@ def test_one_that_fails_ends_the_others_and_its_error_is_alone() -> None:
 
     for error in (EngineError("gone"), ValueError("mine")):
         with pytest.raises(type(error), match=str(error)):
-            asyncio.run(at_once([works("a"), fails(error), works("b")]))
+            asyncio.run(run_concurrently([works("a"), fails(error), works("b")]))
     assert sorted(ended) == ["a", "a", "b", "b"]
 
 

@@ -21,7 +21,7 @@ from tasks.engine.recorder import Recorder
 from tasks.propose import Checks, _with_reference, propose
 from tasks.shard import Shards, shard_task, shards_of
 from tasks.staging.plan import Plan
-from tasks.staging.stage import Round, run_shard
+from tasks.staging.stage import Round, run_stage
 from tasks.storage.store import Store
 from tests.samples import (
     STRUCTURED,
@@ -148,7 +148,7 @@ def shard_of(url: str, plan: Plan, store: Store, documents: list[Row]) -> tuple[
             return await propose(plan, documents, recorder)
 
         try:
-            return await run_shard(round_, "propose", "shard-00000", (), work)
+            return await run_stage(round_, "propose", "shard-00000", (), work)
         finally:
             await client.close()
 

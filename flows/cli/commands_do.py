@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.options import DEFAULT_ROOT, NewRun, Preset, Root, Set, absolute, app, configured, err, out, store_of
+from flows.cli.options import DEFAULT_ROOT, NewRun, Preset, Root, Set, app, configured, err, out
+from tasks.storage.runs import absolute, store_of
 
 
 @app.command(epilog="Example: pop setup --device cpu")

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.options import DEFAULT_ROOT, Root, RoundNumber, Run, Set, app, err, out, round_of, store_of, stores_of
+from flows.cli.options import DEFAULT_ROOT, Root, RoundNumber, Run, Set, app, err, out
 from schemas.errors import UserError, unwritable
+from tasks.storage.runs import round_of, store_of, stores_of
 
 
 @app.command(epilog="Example: pop status --run demo")

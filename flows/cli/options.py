@@ -11,7 +11,6 @@ from schemas.errors import UserError
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs: `--help` is to come at once
     from schemas.config import Config
-    from tasks.storage.store import Store
 
 app = typer.Typer(
     name="pop", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -42,55 +41,3 @@ def configured(config: str, overrides: list[str] | None, run: str | None) -> "tu
     if not name or not all(c.isalnum() or c in "._-" for c in name) or name.startswith("."):
         raise UserError(f"--run {name!r}: use letters, digits, dots, dashes and underscores")
     return checked, name
-
-
-def absolute(root: str) -> str:
-    """A local root as a whole path; a URL as it is."""
-    return root if "://" in root else str(Path(root).expanduser().resolve())
-
-
-def store_of(root: str, run: str | None, round_: int | None = None) -> "Store":
-    """The store of a run that is there: the one named, or the newest.
-
-    Raises:
-        UserError: there is none, or it has no such round.
-    """
-    from tasks.storage.runs import newest_run, runs
-    from tasks.storage.store import Store
-
-    root = absolute(root)
-    if run is None and (run := newest_run(root)) is None:
-        raise UserError(f"there is no run under {root} yet; make one: pop round demo")
-    if run not in (known := runs(root)):
-        from schemas.load import did_you_mean
-
-        raise UserError(
-            f"there is no run {run!r} under {root}{did_you_mean(run, known)}; runs: {', '.join(known) or 'none'}"
-        )
-    store = Store(root, run)
-    if round_ is not None:
-        round_of(store, round_)
-    return store
-
-
-def round_of(store: "Store", number: int | None) -> int:
-    """The round asked for, or the newest one."""
-    from tasks.storage.manifests import manifests
-
-    known = [manifest["round"] for manifest in manifests(store)]
-    if number is not None and number not in known:
-        raise UserError(f"run {store.run} has no round {number}; rounds: {', '.join(map(str, known))}")
-    return max(known) if number is None else number
-
-
-def stores_of(root: str, run: str | None, all_: bool) -> "list[Store]":
-    """The store of one run, or those of every run under the root."""
-    first = store_of(root, run)
-    if not all_:
-        return [first]
-    if run is not None:
-        raise UserError("--run names one run and --all means every run: give one of them")
-    from tasks.storage.runs import runs
-    from tasks.storage.store import Store
-
-    return [Store(first.root, name) for name in runs(first.root)]

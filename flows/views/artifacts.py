@@ -22,7 +22,7 @@ from flows.views.plots import LIGHT, coloured, plots
 from flows.views.report import table_rows
 from tasks.models.registry import lineage
 from tasks.staging.plan import STAGES
-from tasks.storage.db import connect, near, rows_of
+from tasks.storage.db import connect, local_copies, rows_of
 from tasks.storage.store import Row, Store
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ _SILENCE = {"failures": 0.0, "until": 0.0}  # in a row; when the server is asked
 MOST_ROWS = 200  # that the UI takes of a table
 
 
-async def shown(work: Coroutine[Any, Any, T]) -> T | None:
+async def published(work: Coroutine[Any, Any, T]) -> T | None:
     """Show something, or nothing: Prefect's server may go away while a round runs, and must not stop it by that.
 
     One that did not answer twice in a row is left alone for a while, since a round shows two dozen things.
@@ -64,7 +64,7 @@ class StageProgress:
         """One artifact for each stage, at 0 %."""
         for stage in STAGES:
             description = f"{LABELS[stage]} of {run}"
-            self._ids[stage] = await shown(
+            self._ids[stage] = await published(
                 acreate_progress_artifact(progress=0.0, key=f"progress-{stage}", description=description)
             )
 
@@ -73,7 +73,7 @@ class StageProgress:
         if (known := self._ids[stage]) is None:
             return  # a server that did not answer once is not asked again
         progress = aupdate_progress_artifact(known, progress=100.0 * done / max(total, 1))
-        if await shown(progress) is None:
+        if await published(progress) is None:
             self._ids = dict.fromkeys(STAGES)
 
 
@@ -92,16 +92,16 @@ def _key(title: str) -> str:
 async def report_artifacts(store: Store, round_: int) -> None:
     """The report's plots as pictures and its tables as tables. The UI has its own light and dark: they get a ground."""
     about = f"{store.run}, round {round_}"
-    with near(store) as [copy], connect(copy) as con:
+    with local_copies(store) as [copy], connect(copy) as con:
         drawn, tables = plots(con, round_), table_rows(con, round_)
     for title, svg in drawn.items():
         image = coloured(svg, LIGHT).replace("<svg ", '<svg style="background:#fff" ', 1).encode()
         url = f"data:image/svg+xml;base64,{base64.b64encode(image).decode()}"
         # in Markdown: of an image artifact, the UI writes the whole address below it
         picture, key = f"![{title}]({url})", f"plot-{_key(title)}"
-        await shown(acreate_markdown_artifact(picture, key=key, description=f"{title} of {about}"))
+        await published(acreate_markdown_artifact(picture, key=key, description=f"{title} of {about}"))
     for title, rows in tables.items():
-        await shown(acreate_table_artifact(rows[:MOST_ROWS], key=_key(title), description=f"{title} of {about}"))
+        await published(acreate_table_artifact(rows[:MOST_ROWS], key=_key(title), description=f"{title} of {about}"))
 
 
 async def round_artifacts(store: Store, round_: int) -> None:
@@ -110,16 +110,16 @@ async def round_artifacts(store: Store, round_: int) -> None:
         SELECT p.problem, c.name, c.gold, c.weight FROM criteria c JOIN problems p USING (run, round, problem_id)
         WHERE c.round = ? ORDER BY c.rubric_id, c.name LIMIT {SAMPLE_RUBRICS}
     """
-    with near(store) as [copy], connect(copy) as con:
+    with local_copies(store) as [copy], connect(copy) as con:
         funnel, criteria = funnel_markdown(con, store.run, round_), rows_of(con, query, [round_])
-    await shown(acreate_markdown_artifact(funnel, key="funnel", description=f"Funnel of {store.run}"))
+    await published(acreate_markdown_artifact(funnel, key="funnel", description=f"Funnel of {store.run}"))
     about = f"Criteria of {store.run}, round {round_}"
-    await shown(acreate_table_artifact(criteria, key="sample-rubrics", description=about))
+    await published(acreate_table_artifact(criteria, key="sample-rubrics", description=about))
 
 
 async def audits_artifact(store: Store, round_: int, rows: list[Row]) -> None:
     """What every audit found."""
-    await shown(acreate_table_artifact(rows, key="audits", description=f"Audits of {store.run}, round {round_}"))
+    await published(acreate_table_artifact(rows, key="audits", description=f"Audits of {store.run}, round {round_}"))
 
 
 async def evaluation_artifact(store: Store, round_: int, candidate: str, rows: list[Row]) -> None:
@@ -132,7 +132,7 @@ async def evaluation_artifact(store: Store, round_: int, candidate: str, rows: l
         of = "candidate" if row["model_id"] == candidate else "parent"
         lines.append(f"| {row['suite']} | {row['metric']} | {of} | {value} | {interval} | {row['n']} | {note} |")
     key, about = _key(f"evaluation-{store.run}"), f"{store.run}, round {round_}: candidate against parent"
-    await shown(acreate_markdown_artifact("\n".join(lines), key=key, description=about))
+    await published(acreate_markdown_artifact("\n".join(lines), key=key, description=about))
 
 
 async def decision_artifact(store: Store, number: int, row: Row) -> None:
@@ -151,7 +151,7 @@ async def decision_artifact(store: Store, number: int, row: Row) -> None:
     lines += ["", f"The model that stands now: `{row['standing_model_id'] or 'the one of the configuration'}`", "",
               f"Tables: `{store.base}`; ask them: `pop sql --run {store.run} \"from evaluations\"`"]  # fmt: skip
     about = f"The gate's decision on {store.run}"
-    await shown(acreate_markdown_artifact("\n".join(lines), key=_key(f"gate-{store.run}"), description=about))
+    await published(acreate_markdown_artifact("\n".join(lines), key=_key(f"gate-{store.run}"), description=about))
 
 
 async def lineage_artifact(store: Store, why: str) -> None:
@@ -161,7 +161,7 @@ async def lineage_artifact(store: Store, why: str) -> None:
         for row in lineage(store)
     ]  # fmt: skip
     key, about = _key(f"models-{store.run}"), f"{store.run} stopped: {why}"
-    await shown(acreate_table_artifact(table, key=key, description=about))
+    await published(acreate_table_artifact(table, key=key, description=about))
 
 
 def _figure(value: float | None) -> str:

@@ -22,7 +22,7 @@ class Display:
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
         self.live = self.console.is_terminal
-        self._started = self._told = time.monotonic()
+        self._started = self._last_line = time.monotonic()
         self.totals: dict[str, int] = {}
         self.done: dict[str, int] = {}
         self.calls: dict[str, int] = {}
@@ -67,8 +67,8 @@ class Display:
     def waiting(self, text: str) -> None:
         """A line that is only worth seeing while it lasts; empty when the wait is over."""
         if not self.live:
-            if text and time.monotonic() - self._told > EVERY_SEC:
-                self._told = time.monotonic()
+            if text and time.monotonic() - self._last_line > EVERY_SEC:
+                self._last_line = time.monotonic()
                 self.say(text)
             return
         if self._wait is None and text:
@@ -86,8 +86,8 @@ class Display:
         if self.live and stage in self._ids:
             self._bars.start_task(self._ids[stage])
             self._bars.update(self._ids[stage], note=f"{self.calls[stage]} {unit}")
-        elif not self.live and time.monotonic() - self._told > EVERY_SEC:
-            self._told = time.monotonic()
+        elif not self.live and time.monotonic() - self._last_line > EVERY_SEC:
+            self._last_line = time.monotonic()
             self.say(f"{LABELS[stage]}: {self.calls[stage]} {unit}")
 
     def shard(self, stage: str, reused: bool) -> None:

@@ -8,8 +8,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from flows.views.findings import findings, label, threshold, value
 from schemas.load import PROJECT
+from schemas.version import package_version
 from tasks.auditing.export import files, preference_rows, publish
-from tasks.staging.plan import package_version
 from tasks.storage.db import connect, rows_of
 from tasks.storage.store import Row, Store
 

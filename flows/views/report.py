@@ -12,8 +12,8 @@ from flows.views.findings import findings, label, threshold, value
 from flows.views.outcome import gap_of
 from flows.views.plain import printable
 from flows.views.plots import plots
-from tasks.staging.plan import package_version
-from tasks.storage.db import connect, near, rows_of
+from schemas.version import package_version
+from tasks.storage.db import connect, local_copies, rows_of
 from tasks.storage.store import Store
 
 LINEAGES = 12
@@ -38,7 +38,7 @@ FROM rounds ORDER BY run, round
 
 def report(store: Store, round_: int) -> str:
     """The page's HTML."""
-    with near(store) as [copy], connect(copy) as con:
+    with local_copies(store) as [copy], connect(copy) as con:
         data = _data(con, store, round_)
     return _environment().get_template("report.html.j2").render(data)
 

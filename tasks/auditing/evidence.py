@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from schemas.errors import UserError
-from tasks.storage.db import connect, near
+from tasks.storage.db import connect, local_copies
 from tasks.storage.manifests import manifests
 from tasks.storage.runs import runs
 from tasks.storage.store import Store
@@ -27,10 +27,10 @@ def audit_connection(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
         UserError: a file of `evaluation.files` cannot be read.
     """
     with ExitStack() as stack:
-        there = stack.enter_context(near(store))
+        there = stack.enter_context(local_copies(store))
         con = stack.enter_context(connect(*there))
         if others := _sources(con, store):
-            there += stack.enter_context(near(*(Store(store.root, name) for name in others)))
+            there += stack.enter_context(local_copies(*(Store(store.root, name) for name in others)))
             con = stack.enter_context(connect(*there))
         named = sorted({file for manifest in manifests(store) for file in _files(manifest)})
         scans = [

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from schemas.config import Config
 from schemas.ids import content_id
+from schemas.version import package_version
 from tasks.engine.journal import Journal
 from tasks.engine.protocol import Engine
 from tasks.engine.recorder import Recorder
-from tasks.staging.plan import Plan, package_version
+from tasks.staging.plan import Plan
 from tasks.storage.store import Damaged, Row, Store
 
 NESTED = "evaluation"  # the folder under the run's own

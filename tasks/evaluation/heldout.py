@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from schemas.ids import content_id
-from tasks.answer import REFERENCE, answer
+from schemas.tables import REFERENCE
+from tasks.answer import answer
 from tasks.engine.protocol import Engine
 from tasks.evaluation.bench import Bench, Measure, Subject, Tables
 from tasks.evaluation.statistics import mean_interval

@@ -16,9 +16,8 @@ from tasks.engine.protocol import Engine, Request
 from tasks.evaluation.bench import Bench, Measure, Subject, Tables
 from tasks.evaluation.heldout import NotRun
 from tasks.evaluation.statistics import mean_interval, wilson
-from tasks.processes.guarded import Guarded
+from tasks.processes.guarded import Guarded, in_thread
 from tasks.storage.store import Row
-from tasks.train import blocking
 
 CHECKER = Path(__file__).resolve().with_name("ifeval_check.py")
 AS_SCRIPT = ("-P",)  # without this folder in the path: it has modules named like the library's
@@ -85,7 +84,7 @@ async def check(bench: Bench, prompts: list[Row], answers: dict[str, str], name:
         file.unlink(missing_ok=True)
     command = [str(bench.python()), *AS_SCRIPT, str(CHECKER), str(asked), str(told)]
     guarded = Guarded("IFEval's checkers", command, {"PYTHONPATH": ""}, log)
-    code = await blocking(lambda: guarded.wait(bench.config.evaluation.timeout_sec))
+    code = await in_thread(lambda: guarded.wait(bench.config.evaluation.timeout_sec))
     if code == NOT_INSTALLED:
         raise NotRun(f"lm-eval is not in the runtime environment: run `pop setup --evaluation` ({guarded.tail(1)})")
     if code or not told.exists():

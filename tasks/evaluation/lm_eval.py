@@ -14,8 +14,7 @@ from schemas.errors import DependencyError
 from tasks.engine.client import Client
 from tasks.evaluation.bench import Bench, Measure, Subject
 from tasks.evaluation.heldout import NotRun
-from tasks.processes.guarded import Guarded, tail
-from tasks.train import blocking
+from tasks.processes.guarded import Guarded, in_thread, tail
 
 Z = 1.959963984540054
 
@@ -45,7 +44,7 @@ async def _results(bench: Bench, subject: Subject) -> dict[str, Any]:
     log = bench.store.workdir / "logs" / "lm_eval.log"
     log.unlink(missing_ok=True)
     guarded = Guarded("lm-eval", command, {"PYTHONPATH": "", "DO_NOT_TRACK": "1"}, log)
-    code = await blocking(lambda: guarded.wait(settings.timeout_sec))
+    code = await in_thread(lambda: guarded.wait(settings.timeout_sec))
     if code and "No module named" in tail(log, 1):
         raise NotRun(f"lm-eval is not in the runtime environment: run `pop setup --evaluation` ({tail(log, 1)})")
     found = sorted(folder.rglob("results_*.json"))

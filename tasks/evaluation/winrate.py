@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from schemas.ids import content_id
-from tasks.answer import REFERENCE
+from schemas.tables import REFERENCE
 from tasks.asking.asker import Asker
 from tasks.engine.protocol import Engine
 from tasks.evaluation.bench import Bench, Measure, Tables

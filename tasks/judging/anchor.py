@@ -8,7 +8,7 @@ Example: answer first, the judge gives it 8 and the anchor 5: 5 + 3/2 = 6.5. Anc
 the answer 7: 5 + 1/2 = 5.5. Mean 6.0, score 1.2. Where an order is malformed the answer has no score.
 """
 
-from tasks.answer import REFERENCE
+from schemas.tables import REFERENCE
 from tasks.asking.asker import Asker
 from tasks.judging.case import Case, Judgement, Row, Verdict
 from tasks.judging.compare import both_orders

@@ -14,7 +14,7 @@ hash, so that every answer takes part about equally often.
 from itertools import islice
 
 from schemas.ids import content_id
-from tasks.answer import REFERENCE
+from schemas.tables import REFERENCE
 from tasks.asking.asker import Asker
 from tasks.judging.case import Case, Judgement, Row, Verdict
 from tasks.judging.compare import both_orders

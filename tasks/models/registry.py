@@ -12,9 +12,9 @@ from pathlib import Path
 from schemas.errors import UserError
 from schemas.ids import content_id
 from schemas.load import did_you_mean
+from schemas.version import package_version
 from tasks.models.gate import Decision
 from tasks.models.resolve import weight_files
-from tasks.staging.plan import package_version
 from tasks.storage.store import Row, Store
 
 STATUS = {"promote": "promoted", "hold": "held", "roll_back": "rolled_back"}

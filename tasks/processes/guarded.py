@@ -1,5 +1,6 @@
 """Starting and ending the heavy processes (engine, trainer) so that none is ever left behind."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -11,12 +12,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 from schemas.errors import DependencyError, unwritable
 from tasks.processes import guardian
 
+T = TypeVar("T")
 _LIVE: "set[Guarded]" = set()
 _GUARDIAN = str(Path(guardian.__file__).resolve())
 
@@ -136,6 +139,15 @@ def stop_all(timeout_sec: float = 7.0) -> None:
         guarded.ask_to_end()
     for guarded in running:
         guarded.stop(max(0.0, deadline - time.monotonic()))
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Wait for blocking work in a thread; if the flow is cancelled, end the processes that it waits for."""
+    try:
+        return await asyncio.to_thread(work)
+    except BaseException:
+        stop_all()
+        raise
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -6,12 +6,13 @@ the fingerprints of the stages it reads, so that a change re-does what follows a
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from schemas.config import Config
 from schemas.ids import content_id
+from schemas.version import package_version
 from tasks.prompts import Prompts, names_of
 
 STAGES = ("shard", "propose", "answer", "rubric", "rate", "probe", "pair", "train")
@@ -72,6 +73,16 @@ class Plan:
             "stage": stage, "reused_from": source.name if source else None, "fingerprint": self.fingerprints[stage],
             "config_hash": content_id("config", self.config.model_dump()), "settings": self.settings[stage],
             "version": package_version(), "inputs": {name: self.fingerprints[name] for name in READS[stage]},
+        }  # fmt: skip
+
+    def manifest(self, finished: bool = False) -> dict[str, Any]:
+        """What a round was begun with, and at its very end that it is `finished`."""
+        return {
+            "run": self.run, "round": self.round, "version": package_version(), "finished": finished,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"), "config": self.config.model_dump(mode="json"),
+            "models": dict(self.models), "corpus": self.corpus, "earlier": self.settings["propose"]["earlier_rounds"],
+            "reused": {stage: asdict(source) for stage, source in self.reused.items()},
+            "fingerprints": {stage: self.fingerprints[stage] for stage in STAGES},
         }  # fmt: skip
 
     def model_of(self, stage: str) -> str:
@@ -195,11 +206,3 @@ def _rating(config: Config) -> dict[str, Any]:
     of_mode = {"likelihood_scale_nats": "likelihood", "max_comparisons": "pairwise"}
     others = {key for key, mode in of_mode.items() if config.rating.mode != mode}
     return config.rating.model_dump(exclude=others)
-
-
-def package_version() -> str:
-    """This package's version, for footers."""
-    try:
-        return version("pop-selfplay")
-    except PackageNotFoundError:
-        return "unknown"

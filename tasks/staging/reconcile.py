@@ -40,7 +40,7 @@ class Found:
         return self.name.split(".")[0]
 
 
-def put_in_order(store: Store, plan: Plan, force: str | None, say: Say) -> set[tuple[str, str]]:
+def reconcile(store: Store, plan: Plan, force: str | None, say: Say) -> set[tuple[str, str]]:
     """Set aside what does not belong to this plan (or is forced), and say so; returns (stage, shard) of what is done.
 
     Raises:
@@ -52,30 +52,30 @@ def put_in_order(store: Store, plan: Plan, force: str | None, say: Say) -> set[t
     remove_temporaries(store)
     forced = followers(plan.config, [force]) if force else set[str]()
     if forced:
-        _forget(store, plan, forced)
+        _set_aside_calls(store, plan, forced)
     found = survey(store, plan.round)
     whole = [file for file in found if not file.damage]
     stale = [file for file in whole if _is_stale(plan, file)]
     fresh = [file for file in whole if not _is_stale(plan, file)]
     unwanted = [file for file in fresh if file.stage in forced]
     left = [file for file in fresh if file.stage not in forced]
-    baseless = _baseless(plan, left)
+    orphaned = _orphaned(plan, left)
     for file in found:
         if file.damage:
             store.set_aside(file.path)
             say(f"{store.within(file.path)} is {file.damage}: set aside, to be made again")
     for files, under, why in (
         (stale, "superseded", because(plan, stale)), (unwanted, FORCED, f"--force {force}"),
-        (baseless, "superseded", "what they were made from is gone"),
+        (orphaned, "superseded", "what they were made from is gone"),
     ):  # fmt: skip
         for file in files:
             store.set_aside(file.path, under)
         if files:
             say(f"set aside {_counted(files)}: {why}")
-    gone = {file.path for file in baseless}
+    gone = {file.path for file in orphaned}
     done = {(file.stage, file.shard) for file in left if file.stage and file.table == TABLE_OF.get(file.stage)
             and file.path not in gone}  # fmt: skip
-    _sort_journals(store, plan, done)
+    _remove_finished_journals(store, plan, done)
     return done
 
 
@@ -105,7 +105,7 @@ def _is_stale(plan: Plan, file: Found) -> bool:
     return bool(file.footer and wanted and file.footer["fingerprint"] != wanted)
 
 
-def _baseless(plan: Plan, files: list[Found]) -> list[Found]:
+def _orphaned(plan: Plan, files: list[Found]) -> list[Found]:
     """Files whose inputs are lost together with the calls that would give the very same rows again."""
     there = {(file.table, file.name) for file in files}
     gone: set[tuple[str, str]] = set()
@@ -142,7 +142,7 @@ def _counted(files: list[Found]) -> str:
     return f"{len(files)} files ({', '.join(dict.fromkeys(t for t in TABLES if t in tables))})"
 
 
-def _forget(store: Store, plan: Plan, stages: Collection[str]) -> None:
+def _set_aside_calls(store: Store, plan: Plan, stages: Collection[str]) -> None:
     """Put away everything that would save a call, or a training, of these stages."""
     for stage in stages:
         for path in _earlier_calls(store, plan.round, "*", stage):
@@ -182,7 +182,7 @@ def journal_path(store: Store, round_: int, stage: str, shard: str) -> Any:
     return _journals(store, round_) / f"{stage}-{shard}.jsonl"
 
 
-def _sort_journals(store: Store, plan: Plan, done: set[tuple[str, str]]) -> None:
+def _remove_finished_journals(store: Store, plan: Plan, done: set[tuple[str, str]]) -> None:
     """A kill between publication and the journal's removal leaves one that nobody needs."""
     for path in _journals(store, plan.round).glob("*.jsonl"):
         stage, _, shard = path.stem.partition("-")

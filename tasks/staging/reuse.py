@@ -1,17 +1,12 @@
 """Rows taken over from another round of the same root: which stages, whether their settings agree, and the copying."""
 
-from typing import TYPE_CHECKING, Any
-
-from prefect.states import Completed
+from typing import Any
 
 from schemas.config import Config
 from schemas.errors import UserError
 from tasks.staging.plan import READS, STAGES, TABLE_OF, Plan, Source, changed_settings, unread
 from tasks.storage.manifests import documents_manifest, manifest
 from tasks.storage.store import Store
-
-if TYPE_CHECKING:
-    from tasks.staging.stage import Round
 
 Row = dict[str, Any]
 STAGE_OF = {"problems": "propose", "answers": "answer", "rubrics": "rubric", "ratings": "rate"}
@@ -98,13 +93,12 @@ def documents_of(plan: Plan, store: Store) -> tuple[dict[str, list[Row]], Row]:
     return files, {key: content[key] for key in ("shards", "documents", "counts")}
 
 
-def copy_shard(round_: "Round", stage: str, shard: str) -> Any:
+def copy_shard(plan: Plan, store: Store, stage: str, shard: str) -> Source:
     """Take over a shard's rows with their ids and the calls that made them; each says where it came from.
 
     Raises:
         UserError: the other round has not finished the shard.
     """
-    plan, store = round_.plan, round_.store
     source = plan.reused[stage]
     other = Store(store.root, source.run)
     footer = other.footer(TABLE_OF[stage], source.round, shard)
@@ -115,12 +109,11 @@ def copy_shard(round_: "Round", stage: str, shard: str) -> Any:
         )
     own = plan.footer(stage) | {"model": footer.get("model"), "shard": shard}
     names = [("generations", f"{shard}.{stage}")] + [("comparisons", shard)] * (stage == "rate")
-    for table, name in (*names, (TABLE_OF[stage], shard)):  # the stage's own last, as in `run_shard`
+    for table, name in (*names, (TABLE_OF[stage], shard)):  # the stage's own last, as in `run_stage`
         if table == TABLE_OF[stage] or name in other.files(table, source.round):
             rows = other.read(table, source.round, name)
             store.write(table, plan.round, name, [_from(row, source.name) for row in rows], own)
-    round_.progress.shard(stage, reused=False)
-    return Completed(name="Reused", message=f"{shard} comes from {source.name}")
+    return source
 
 
 def _from(row: Row, source: str) -> Row:

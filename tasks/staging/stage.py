@@ -13,10 +13,10 @@ from tasks.engine.journal import Journal
 from tasks.engine.protocol import Engine, EngineError
 from tasks.engine.recorder import Recorder
 from tasks.staging.plan import TABLE_OF, Plan
-from tasks.staging.reconcile import journal_path, known_calls, put_in_order
+from tasks.staging.reconcile import journal_path, known_calls, reconcile
 from tasks.staging.reuse import copy_shard
+from tasks.staging.shard_order import ShardOrder
 from tasks.storage.store import Damaged, Row, Store
-from tasks.texts.duplicates import InOrder
 
 Work = Callable[..., Awaitable[list[Row] | dict[str, list[Row]]]]
 
@@ -48,17 +48,17 @@ class Round:
     def __init__(self, plan: Plan, store: Store, engines: Mapping[str, Engine], progress: Progress) -> None:
         self.plan, self.store, self.engines, self.progress = plan, store, engines, progress
         self.shards: tuple[str, ...] = ()
-        self.in_order = InOrder(plan, store, ())
+        self.shard_order = ShardOrder(plan, store, ())
         self.cutoff: float | None = None  # see `tasks.pair`
         self._finished: set[tuple[str, str]] = set()
 
-    def line_up(self, shards: Sequence[str]) -> None:
+    def set_shards(self, shards: Sequence[str]) -> None:
         """Say which shards there are, in order."""
         self.shards = tuple(shards)
-        self.in_order = InOrder(self.plan, self.store, shards)
+        self.shard_order = ShardOrder(self.plan, self.store, shards)
         for shard in shards:
             if self.done("propose", shard):
-                self.in_order.finish(shard)
+                self.shard_order.finish(shard)
 
     def read(self, table: str, shard: str) -> list[Row]:
         """The rows of a table's shard in this round.
@@ -79,9 +79,9 @@ class Round:
         footer = self.store.footer(TABLE_OF[stage], self.plan.round, shard)
         return footer is not None and footer.get("fingerprint") == self.plan.fingerprints[stage]
 
-    def put_in_order(self, force: str | None = None) -> None:
+    def reconcile(self, force: str | None = None) -> None:
         """Set aside what other settings made and what is damaged; what is done is known after this without a look."""
-        self._finished = put_in_order(self.store, self.plan, force, self.progress.say)
+        self._finished = reconcile(self.store, self.plan, force, self.progress.say)
 
 
 def _retryable(_task: object, _run: object, state: State[Any]) -> bool:
@@ -102,7 +102,7 @@ async def reused_task(round_: Round, stage: str, shards: int) -> Any:
     return Completed(name="Reused", message=f"{shards} shards are there already")
 
 
-async def run_shard(round_: Round, stage: str, shard: str, reads: Sequence[str], work: Work) -> Any:
+async def run_stage(round_: Round, stage: str, shard: str, reads: Sequence[str], work: Work) -> Any:
     """Do one stage of one shard, or end in the state `Reused` where its file is there already.
 
     `work(plan, *rows, engine)` gets the rows of each table in `reads` and the engine of the stage's role, and makes the
@@ -114,7 +114,9 @@ async def run_shard(round_: Round, stage: str, shard: str, reads: Sequence[str],
         round_.progress.shard(stage, reused=True)
         return Completed(name="Reused", message=f"{shard} is there already")
     if stage in plan.reused:
-        return copy_shard(round_, stage, shard)
+        source = copy_shard(plan, store, stage, shard)
+        round_.progress.shard(stage, reused=False)
+        return Completed(name="Reused", message=f"{shard} comes from {source.name}")
     engine = round_.engines[plan.model_of(stage)] if plan.asks(stage) else None
     journal = Journal(journal_path(store, plan.round, stage, shard))
     known = known_calls(store, plan.round, shard, stage)

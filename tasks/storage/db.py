@@ -47,7 +47,7 @@ def connect(*stores: Store) -> duckdb.DuckDBPyConnection:
 
 
 @contextmanager
-def near(*stores: Store) -> Iterator[list[Store]]:
+def local_copies(*stores: Store) -> Iterator[list[Store]]:
     """The runs, ready for many queries: those of an object store as copies on this disk, which are gone afterwards.
 
     DuckDB fetches what a query reads anew for every query: 25 audits of a small round took half a minute.

@@ -1,12 +1,9 @@
 """What a round says of itself beside its tables: its settings, and the shards that its documents were cut into."""
 
 import json
-from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from schemas.config import ModelConfig
-from tasks.staging.plan import STAGES, Plan, package_version
 from tasks.storage.store import Row, Store
 
 ROUNDS = "manifests/round=*/round.json"
@@ -29,16 +26,9 @@ def first_policy(store: Store) -> ModelConfig | None:
     return ModelConfig.model_validate(first["config"]["models"]["policy"]) if first else None
 
 
-def write_manifest(store: Store, plan: Plan, finished: bool = False) -> None:
-    """Say what a round was begun with, and at its very end that it is `finished`."""
-    content = {
-        "run": plan.run, "round": plan.round, "version": package_version(), "finished": finished,
-        "written": datetime.now(UTC).isoformat(timespec="seconds"), "config": plan.config.model_dump(mode="json"),
-        "models": dict(plan.models), "corpus": plan.corpus, "earlier": plan.settings["propose"]["earlier_rounds"],
-        "reused": {stage: asdict(source) for stage, source in plan.reused.items()},
-        "fingerprints": {stage: plan.fingerprints[stage] for stage in STAGES},
-    }  # fmt: skip
-    _publish(store, _path(store, plan.round, "round"), content)
+def write_manifest(store: Store, round_: int, content: Row) -> None:
+    """Publish what a round says of itself: see `Plan.manifest`."""
+    _publish(store, _path(store, round_, "round"), content)
 
 
 def documents_path(store: Store, round_: int) -> str:
