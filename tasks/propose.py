@@ -79,7 +79,9 @@ class Checks:
         return text
 
     def both(self, proposed: ProposedProblem) -> ProposedProblem:
-        """Refuse a reference answer that is too short, or that the problem gives away.
+        """Refuse a reference answer that is too short, that the problem gives away, or that speaks of its source.
+
+        Its readers (the judge, and whoever trains on it) see no document, as those of the problem do not.
 
         Raises:
             Bad: `leaky` or `duplicate`.
@@ -91,6 +93,8 @@ class Checks:
         words = len(words_of(proposed.reference_answer))
         if words < (least := least_reference_words(self._config)):
             raise Malformed(f"the reference answer has {words} words, and not {least} or more")
+        if phrase := points_at_source(proposed.reference_answer):
+            raise Bad("leaky", f"the reference answer points at its source: {phrase!r}")
         n = min(5, words)
         if (share := overlap(proposed.reference_answer, proposed.problem, n)) >= LEAK_SHARE:
             raise Bad("leaky", f"{share:.0%} of the reference answer's {n}-grams stand in the problem")

@@ -1,4 +1,4 @@
-"""The map of the code: what may import what. A folder imports from the lines below its own, never from above or beside."""
+"""The map of the code: a folder imports from the lines below its own, never from above or beside."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -7,26 +7,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = """
-flows.cli  flows.deploy
-flows
-flows.views
-tasks.evaluate
-tasks.evaluation
-tasks.train
-tasks.pair  tasks.probe
-tasks.answer  tasks.rate  tasks.rubric
-tasks.propose  tasks.shard
-tasks.judging
-tasks.asking
-tasks.staging
-tasks.models  tasks.auditing
-tasks.training  tasks.corpus  tasks.engine
-tasks.runtime
-tasks.storage
-tasks.prompts  tasks.processes  tasks.texts
-schemas
-""".split("\n")[1:-1]
+LAYERS = (
+    "flows.cli  flows.deploy",
+    "flows",
+    "flows.views",
+    "tasks.evaluate",
+    "tasks.evaluation",
+    "tasks.train",
+    "tasks.pair  tasks.probe",
+    "tasks.answer  tasks.rate  tasks.rubric",
+    "tasks.propose  tasks.shard",
+    "tasks.judging",
+    "tasks.asking",
+    "tasks.staging",
+    "tasks.models  tasks.auditing",
+    "tasks.training  tasks.corpus  tasks.engine",
+    "tasks.runtime",
+    "tasks.storage",
+    "tasks.prompts  tasks.processes  tasks.texts",
+    "schemas",
+)
 HEIGHT = {folder: -number for number, line in enumerate(LAYERS) for folder in line.split()}
 
 

@@ -278,6 +278,11 @@ def test_a_problem_that_gives_its_answer_away_is_leaky() -> None:
         CHECKS.both(ProposedProblem(problem=f"Why is it that {reference}?", reference_answer=reference))
 
 
+def test_a_reference_answer_that_speaks_of_its_source_is_leaky() -> None:
+    with pytest.raises(Bad, match="reference answer points at its source: 'The text'"):
+        CHECKS.both(ProposedProblem(problem="Why do leaves turn red?", reference_answer="The text says it is sugar."))
+
+
 def test_thoughts_are_no_part_of_an_answer() -> None:
     assert final_answer("<think>a</think> b </think>\nc ") == "c"
     assert final_answer("<think>never closed") == ""

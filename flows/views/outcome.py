@@ -88,12 +88,17 @@ def print_gap(store: Store, round_: int, out: Console) -> None:
 
 
 def print_training(store: Store, round_: int, model: dict[str, Any], out: Console) -> None:
-    """The loss curve in a line, and where the model is."""
+    """What the steps were for, what was checked of the model, what is not known yet, and where it is."""
     rows = connect(store).execute("SELECT loss, accuracy FROM training_steps WHERE round = ? ORDER BY step", [round_])
     losses = [loss for loss, _ in rows.fetchall() if loss is not None]
     curve = " → ".join(f"{loss:.3f}" for loss in ([losses[0], losses[-1]] if len(losses) > 1 else losses))
     left_over = f" ({model['reason']})" if model["reason"] else ""
-    out.print(f"\nTrained on {model['pairs']} pairs{left_over}, {len(losses)} steps, loss {curve}.", markup=False)
+    said = (
+        f"\nTrained on {model['pairs']} pairs{left_over}: {len(losses)} DPO steps, which make better answers likelier "
+        f"and worse ones less likely.\nLoss {curve} (0.693: the model prefers neither). The new model loads, has its "
+        "parent's size, has changed, and answers.\nWhether it is better is not known yet: pop selfplay measures that."
+    )
+    out.print(said, markup=False)
     out.print(f"Model: {model['path']}", markup=False, soft_wrap=True)
 
 
