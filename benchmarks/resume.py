@@ -20,7 +20,7 @@ from tasks.staging.plan import ROLE_OF, TABLE_OF, Plan, make_plan
 from tasks.staging.stage import Round
 from tasks.storage.store import Store
 from tests.samples import an_answer, problem
-from tests.test_shards import Quiet
+from tests.staging.test_shards import Quiet
 
 
 def finished_round(root: Path, shards: int) -> Plan:

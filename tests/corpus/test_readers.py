@@ -32,7 +32,7 @@ from tasks.corpus import hub as hub_module
 from tasks.corpus.passages import opening
 from tasks.corpus.plaintext import PART_CHARS
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "corpora"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "corpora"
 ROWS = [{"text": "The first text.", "title": "One"}, {"text": "The second text.", "title": "Two"}]
 
 

@@ -33,7 +33,7 @@ from tasks.staging.stage import Round, run_stage
 from tasks.storage.store import Store
 from tests.chaos.harness import Setting, contents, standin_setting
 from tests.samples import STEPWISE, Row, config, document, plan_of
-from tests.test_shards import Quiet
+from tests.staging.test_shards import Quiet
 
 DOCUMENTS = [document(n) for n in range(12)]
 STRUCTURED: Row = {"task": {"dialect": "structured", "max_attempts": 1}}

@@ -19,8 +19,8 @@ from tasks.staging.reconcile import known_calls, reconcile
 from tasks.storage.db import connect
 from tasks.storage.store import Damaged, Store
 from tests.conftest import fake_config, run_fake
+from tests.flows.test_round import contents, rows
 from tests.samples import STEPWISE, config, plan_of
-from tests.test_round import contents, rows
 
 SHARD = "round=000/shard-00001"
 Cli = Callable[..., tuple[int, str, str]]
