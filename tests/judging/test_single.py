@@ -1,96 +1,16 @@
-"""The rating modes: what a judge says becomes a score in [0, 2] by the rule of its docstring, or no score at all."""
+"""Modes that rate an answer alone (pointwise, logprob, likelihood): a score in [0, 2] by the rule, or none."""
 
-import asyncio
 import json
 import math
-import random
-from collections import Counter
-from collections.abc import Callable, Sequence
-from itertools import combinations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.asking.asker import Asker
-from tasks.engine.protocol import Budget, Choice, Generation, Likelihood, Message, Request
-from tasks.judging import MODES
-from tasks.judging.anchor import median_length
-from tasks.judging.case import Case, Judgement, Row
 from tasks.judging.likelihood import copied
 from tasks.judging.logprob import digit_shares, expected
-from tasks.judging.pairwise import balanced
-from tests.samples import an_answer, config, plan_of
-
-few = settings(max_examples=60, deadline=None)
-CRITERIA = [
-    {"name": "Cause", "gold": "Air scatters short waves most.", "description": "d", "weight": 3.0},
-    {"name": "Treatment", "gold": "There is none to be had.", "description": "d", "weight": 1.0},
-]
-RUBRIC = {"rubric_id": "r", "problem_id": "p0", "criteria": CRITERIA, "status": "ok"}
-Reply = Callable[[Any], str]
-
-
-class Judge:
-    """An engine that says what a function of the request says."""
-
-    model = "judge"
-
-    def __init__(self, reply: Reply) -> None:
-        self.reply, self.asked = reply, list[Any]()
-
-    async def _say(self, request: Request | Choice | Likelihood) -> Generation:
-        self.asked.append(request)
-        text = self.reply(request)
-        finish = "length" if text == "CUT" else "stop"
-        return Generation(
-            request.generation_id(self.model), request.subject_id, "judge", self.model, "", [], "", text, finish, 1, 1, 0.1, 0  # noqa: E501
-        )  # fmt: skip
-
-    async def chat(self, request: Request) -> Generation:
-        """See `Engine`."""
-        return await self._say(request)
-
-    async def choice(self, request: Choice) -> Generation:
-        """See `Engine`."""
-        return await self._say(request)
-
-    async def likelihood(self, request: Likelihood) -> Generation:
-        """See `Engine`."""
-        return await self._say(request)
-
-    async def budget(self, messages: Sequence[Message], max_tokens: int) -> Budget:
-        """See `Engine`."""
-        return Budget(1, 9999)
-
-
-def judge(mode: str, reply: Reply, answers: list[Row], criteria: list[Row] | None = None, **rating: Any) -> Judgement:
-    """What a judge with these replies makes of the answers."""
-    words = {"temperature": 0.5, "max_tokens": 60}
-    plan = plan_of(config(rating={"mode": mode, **rating}, sampling={"judge": words}, task={"max_attempts": 1}))
-    case = Case("Why is the sky blue?", RUBRIC | {"criteria": criteria or CRITERIA}, answers)
-    return asyncio.run(MODES[mode](Asker(plan, "rate", Judge(reply)), case))
-
-
-def scores(judgement: Judgement) -> dict[str, float | None]:
-    """Answer to score."""
-    return {verdict.answer["answer_id"]: verdict.score for verdict in judgement.verdicts}
-
-
-def answers_of(*names: str) -> list[Row]:
-    """Answers, each a word long more than the one before; `ref` is the reference."""
-    return [
-        an_answer(name, words=50 + n, rollout=-1 if name == "ref" else n, final=f"<{name}>")
-        for n, name in enumerate(names)
-    ]
-
-
-def sheet(*ratings: Any) -> str:
-    """A mark sheet in the rubric's order."""
-    marks = [{"name": c["name"], "thoughts": "", "rating": r} for c, r in zip(CRITERIA, ratings, strict=False)]
-    return json.dumps({"marks": marks})
-
+from tests.judging.samples import CRITERIA, Reply, answers_of, few, judge, nats, scores, sheet
 
 # Pointwise
 
@@ -124,11 +44,6 @@ def test_several_judgements_are_averaged_over_the_valid_ones_and_their_spread_is
 
 
 # Logprob
-
-
-def nats(**shares: float) -> list[tuple[str, float]]:
-    """Log-probabilities of tokens; `_2` is the token ` 2`."""
-    return [(token.replace("_", " ").replace("d", ""), math.log(share)) for token, share in shares.items()]
 
 
 def test_the_example_of_logprob_sums_the_tokens_that_mean_the_same_digit() -> None:
@@ -197,140 +112,3 @@ def test_an_answer_whose_log_probability_is_missing_is_malformed_and_a_lost_base
     (verdict,) = judge("likelihood", lost("baseline"), answers_of("a")).verdicts
     assert (verdict.status, verdict.score) == ("ok", 1.0)
     assert [mark["rating"] for mark in verdict.marks or []] == [None, 1.0]
-
-
-# Pairwise
-
-
-def shown(request: Any) -> tuple[str, str]:
-    """The names of the first and the second answer in a comparison's prompt."""
-    prompt = request.messages[0]["content"]
-    names = sorted((prompt.rindex(f"<{name}>"), name) for name in ("a", "b", "c", "ref") if f"<{name}>" in prompt)
-    return names[0][1], names[-1][1]
-
-
-def duel(better: dict[tuple[str, str], str]) -> Reply:
-    """A judge who says of (first, second) which is better."""
-    return lambda request: json.dumps({"thoughts": "", "better": better.get(shown(request), "tie")})
-
-
-A_BEATS_B: dict[tuple[str, str], str] = {("a", "b"): "first", ("b", "a"): "second"}
-
-
-def test_the_example_of_pairwise() -> None:
-    prefers_first = {("a", "c"): "first", ("c", "a"): "first"}
-    found = judge("pairwise", duel(A_BEATS_B | prefers_first), answers_of("a", "b", "c"))
-    assert scores(found) == {"a": 1.5, "b": 0.5, "c": 1.0}
-    assert len(found.comparisons) == 6
-    marks = {(row["first_answer_id"], row["second_answer_id"]): row["first_mark"] for row in found.comparisons}
-    assert (marks["a", "b"], marks["b", "a"], marks["b", "c"]) == (2.0, 0.0, 1.0)
-
-
-def test_an_order_that_is_malformed_invalidates_that_comparison_only() -> None:
-    good = duel(A_BEATS_B)
-    found = judge("pairwise", lambda r: "?" if shown(r) == ("a", "c") else good(r), answers_of("a", "b", "c"))
-    assert scores(found) == {"a": 2.0, "b": 0.5, "c": 1.0}  # a: b alone; c: b alone
-    assert Counter(row["status"] for row in found.comparisons) == {"ok": 5, "malformed": 1}
-    (lonely, other) = judge("pairwise", lambda _: "?", answers_of("a", "b")).verdicts
-    assert (lonely.status, lonely.score, other.score) == ("malformed", None, None)
-
-
-def test_a_reference_takes_no_points_from_the_answers() -> None:
-    always_ref = {(x, "ref"): "second" for x in "ab"} | {("ref", x): "first" for x in "ab"}
-    found = judge("pairwise", duel(A_BEATS_B | always_ref), answers_of("ref", "a", "b"))
-    assert scores(found) == {"ref": 2.0, "a": 2.0, "b": 0.0}
-
-
-@given(st.integers(2, 24), st.none() | st.integers(1, 60))
-def test_a_bounded_sample_of_comparisons_is_balanced(count: int, most: int | None) -> None:
-    rows: list[Row] = [{"answer_id": n} for n in range(count)]
-    couples = [frozenset((a["answer_id"], b["answer_id"])) for a, b in balanced(rows, most)]
-    assert len(set(couples)) == len(couples) == min(most or 9999, count * (count - 1) // 2)
-    part = Counter(answer for couple in couples for answer in couple)
-    if most is None:
-        assert set(couples) == {frozenset(two) for two in combinations(range(count), 2)}
-    assert max(part.values()) - min(part[n] for n in range(count)) <= 2
-
-
-# Anchor
-
-
-def test_the_example_of_anchor() -> None:
-    answers = answers_of("a", "b", "c")
-    assert median_length(answers) is answers[1]
-    said = {("a", "b"): (8, 5), ("b", "a"): (6, 7), ("c", "b"): (0, 10), ("b", "c"): (10, 0)}
-
-    def reply(request: Any) -> str:
-        first, second = said.get(shown(request), (9, 2))  # the anchor beside itself: a judge that likes the first
-        return json.dumps({"thoughts": "", "first_mark": first, "second_mark": second})
-
-    assert scores(judge("anchor", reply, answers)) == {"a": pytest.approx(1.2), "b": 1.0, "c": 0.0}
-    found = judge("anchor", lambda r: "CUT" if shown(r) == ("b", "a") else reply(r), answers)
-    assert scores(found) == {"a": None, "b": 1.0, "c": 0.0}
-    assert [verdict.status for verdict in found.verdicts] == ["truncated", "ok", "ok"]
-
-
-# All of them
-
-
-def opinionated(request: Any) -> str:
-    """A judge whose opinion depends on what it is shown alone, in the form it is asked for."""
-    lot = random.Random(json.dumps(list(map(str, vars(request).values()))[3:])).random
-    if isinstance(request, Likelihood):
-        return json.dumps(
-            [{"tokens": 4, "logprob": -9 * random.Random(t + request.context).random()} for t in request.targets]
-        )
-    if isinstance(request, Choice):
-        return json.dumps(
-            {"choice": "1", "logprobs": [("0", math.log(0.1 + lot() / 9)), ("2", math.log(0.1 + lot() / 9))]}
-        )
-    if request.field == "comparison":
-        marks = {"first_mark": int(lot() * 11), "second_mark": int(lot() * 11)}
-        form = request.output[0]
-        return json.dumps(
-            {"thoughts": ""} | (marks if form == "TwoMarks" else {"better": "first" if lot() < 0.5 else "tie"})
-        )
-    prompt = request.messages[0]["content"]
-    ratings = {c["name"]: random.Random(c["name"] + prompt[prompt.rindex("<answer>") :]).randrange(3) for c in CRITERIA}
-    return json.dumps({"marks": [{"name": name, "thoughts": "", "rating": r} for name, r in ratings.items()]})
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_the_order_of_the_answers_changes_no_score_and_scores_lie_within_0_and_2(mode: str) -> None:
-    answers = answers_of("ref", "a", "b", "c")
-    before = scores(judge(mode, opinionated, answers))
-    assert all(value is not None and 0 <= value <= 2 for value in before.values())
-    for seed in range(4):
-        shuffled = list(answers)
-        random.Random(seed).shuffle(shuffled)
-        assert scores(judge(mode, opinionated, shuffled)) == before
-
-
-@pytest.mark.parametrize("mode", ["pointwise", "likelihood", "logprob"])
-def test_the_order_of_the_criteria_changes_no_score(mode: str) -> None:
-    def by_criterion(request: Any) -> str:
-        if isinstance(request, Choice):
-            prompt = request.messages[0]["content"]
-            share = 0.9 if "scatters" in prompt else 0.2
-            return json.dumps({"choice": "2", "logprobs": nats(d2=share, d0=1 - share)})
-        return opinionated(request)
-
-    forth = judge(mode, by_criterion, answers_of("a", "b"), CRITERIA)
-    back = judge(mode, by_criterion, answers_of("a", "b"), CRITERIA[::-1])
-    assert scores(forth) == pytest.approx(scores(back))
-
-
-@few
-@given(
-    st.sampled_from(sorted(MODES)),
-    st.text(max_size=60) | st.sampled_from(["CUT", "{}", "[]", "2", sheet(2), sheet(2, 9)]),
-)
-def test_no_malformed_judgement_ever_becomes_a_number(mode: str, said: str) -> None:
-    if mode == "likelihood":
-        said = json.dumps([{"tokens": 4, "logprob": None}] * 2)
-    elif mode == "logprob":
-        said = json.dumps({"choice": said, "logprobs": []})
-    for verdict in judge(mode, lambda _: said, answers_of("ref", "a", "b")).verdicts:
-        assert verdict.status != "ok"
-        assert verdict.reason
-        assert verdict.score is verdict.spread is None
