@@ -19,8 +19,7 @@ from tasks.shard import corpus_stamp, shard_task, shards_of
 from tasks.staging.plan import ROLE_OF, TABLE_OF, Plan, make_plan
 from tasks.staging.stage import Round
 from tasks.storage.store import Store
-from tests.samples import an_answer, problem
-from tests.test_shards import Quiet
+from tests.samples import Quiet, an_answer, problem
 
 
 def finished_round(root: Path, shards: int) -> Plan:

@@ -102,3 +102,17 @@ def cli_process(prefect_server: None) -> Callable[..., tuple[int, str, str]]:
         return done.returncode, done.stdout, done.stderr
 
     return run
+
+
+@pytest.fixture
+def own_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process records of the test's own."""
+    monkeypatch.setenv("POP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def prefect_env(prefect_server: None) -> dict[str, str]:
+    """What lets a process find the tests' Prefect server."""
+    from prefect.settings import PREFECT_API_URL
+
+    return {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "COLUMNS": "200"}

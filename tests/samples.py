@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from schemas.config import Config
 from schemas.load import check
+from schemas.tables import TABLES
 from tasks.answer import answer
 from tasks.engine.client import Client
 from tasks.engine.journal import Journal
@@ -18,6 +19,8 @@ from tasks.propose import propose
 from tasks.rate import judged
 from tasks.rubric import rubric
 from tasks.staging.plan import Plan, make_plan
+from tasks.storage.db import connect
+from tasks.storage.store import Store
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -141,3 +144,38 @@ def all_stages(url: str, plan: Plan, documents: Sequence[Row], journal: Path) ->
 def asking(subject: str) -> Request:
     """A call for that subject."""
     return Request("answer", subject, "answer", ({"role": "user", "content": "Why?"},), config().sampling.answer)
+
+
+class Quiet:
+    """A display that counts."""
+
+    def __init__(self) -> None:
+        self.calls, self.shown, self.done = 0, list[bool](), dict[str, int]()
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def call(self, stage: str) -> None:
+        self.calls += 1
+
+    def expect(self, stage: str, shards: int) -> None:
+        return
+
+    def shard(self, stage: str, reused: bool) -> None:
+        self.shown.append(reused)
+
+    def reused(self, stage: str, shards: int) -> None:
+        self.shown += [True] * shards
+
+
+def rows(root: Path, run: str, query: str) -> list[tuple[Any, ...]]:
+    return connect(Store(str(root), run)).execute(query).fetchall()
+
+
+def contents(root: Path, run: str) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table, without what only time decides."""
+    con = connect(Store(str(root), run))
+    exclude = {"generations": " EXCLUDE (seconds, endpoint, run)"}
+    return {
+        t: con.execute(f"SELECT *{exclude.get(t, ' EXCLUDE (run)')} FROM {t} ORDER BY ALL").fetchall() for t in TABLES
+    }

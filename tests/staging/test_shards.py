@@ -23,15 +23,7 @@ from tasks.shard import Shards, shard_task, shards_of
 from tasks.staging.plan import Plan
 from tasks.staging.stage import Round, run_stage
 from tasks.storage.store import Store
-from tests.samples import (
-    STRUCTURED,
-    Row,
-    all_stages,
-    asking,
-    config,
-    document,
-    plan_of,
-)  # fmt: skip
+from tests.samples import STRUCTURED, Quiet, Row, all_stages, asking, config, document, plan_of
 
 DOCUMENTS = [document(n) for n in range(4)]
 
@@ -109,28 +101,6 @@ def cut(round_: Round) -> Shards:
     shards = shards_of(round_)
     assert shards
     return shards
-
-
-class Quiet:
-    """A display that counts."""
-
-    def __init__(self) -> None:
-        self.calls, self.shown, self.done = 0, list[bool](), dict[str, int]()
-
-    def say(self, text: str) -> None:
-        """Nothing."""
-
-    def call(self, stage: str) -> None:
-        self.calls += 1
-
-    def expect(self, stage: str, shards: int) -> None:
-        return
-
-    def shard(self, stage: str, reused: bool) -> None:
-        self.shown.append(reused)
-
-    def reused(self, stage: str, shards: int) -> None:
-        self.shown += [True] * shards
 
 
 def shard_of(url: str, plan: Plan, store: Store, documents: list[Row]) -> tuple[Any, Quiet]:

@@ -1,7 +1,6 @@
-"""What a row, a file, a run and a model are known by: changed settings change what they must, and nothing else."""
+"""What a row and a file are known by: changed settings change what they must, and nothing else."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,11 @@ from typing import Any
 import pytest
 
 from schemas.config import Config
-from schemas.errors import UserError
 from tasks.engine.protocol import Likelihood, Request
-from tasks.models.resolve import resolve
 from tasks.prompts import HERE
 from tasks.staging.plan import STAGES, make_plan
 from tasks.staging.stage import Round
-from tasks.storage.runs import newest_run, runs
-from tasks.storage.store import Store, publish_local
+from tasks.storage.store import Store
 from tests.samples import STEPWISE, Row, config, plan_of
 
 
@@ -142,59 +138,3 @@ def test_a_calls_identity_is_what_shapes_its_answer() -> None:
     assert len({one.seed("m") for one in (request, *others)}) == len(others) + 1
     asking = Likelihood("judge", "r", "c", ("t",))
     assert asking.generation_id("m") != replace(asking, targets=("t", "u")).generation_id("m")
-
-
-# Runs and models
-
-
-def test_runs_are_the_folders_with_a_rounds_manifest_and_the_newest_is_the_last_written(tmp_path: Path) -> None:
-    for name, written in (
-        ("b", "2026-01-02T00:00:00+00:00"),
-        ("a", "2026-01-03T00:00:00+00:00"),
-        ("c", "2026-01-01T00:00:00+00:00"),
-    ):
-        publish_local(
-            tmp_path / name / "manifests" / "round=000" / "round.json", json.dumps({"written": written}).encode()
-        )
-    (tmp_path / "d" / "logs").mkdir(parents=True)
-    assert runs(str(tmp_path)) == ["a", "b", "c"]
-    assert newest_run(str(tmp_path)) == "a"
-    assert newest_run(str(tmp_path / "absent")) is None
-
-
-def resolved(**model: Any) -> Any:
-    """A model of these settings, found."""
-    return resolve("policy", config(models={"policy": model}, engine={"kind": "vllm"}), lambda _: None)
-
-
-def test_a_folders_identity_is_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POP_CACHE", str(tmp_path / "cache"))
-    folders: dict[str, Path] = {}
-    for name, weights in (("one", b"1"), ("copy", b"1"), ("two", b"2")):
-        folders[name] = tmp_path / name
-        folders[name].mkdir()
-        (folders[name] / "config.json").write_text("{}")
-        (folders[name] / "model.safetensors").write_bytes(weights)
-    one, copy, two = (resolved(path=str(folders[name])) for name in ("one", "copy", "two"))
-    assert one.identity == copy.identity != two.identity
-    assert one.path == str(folders["one"])
-    assert resolved(path=str(folders["one"])) == one  # remembered
-    served = resolved(path=str(folders["one"]), base_urls=["http://h/v1"], served_name="m")
-    assert served == one  # served elsewhere and trained from here: the weights say what it is
-
-
-def test_a_model_without_weights_is_the_users_mistake(tmp_path: Path) -> None:
-    makers: list[Callable[[], object]] = [
-        lambda: (tmp_path / "config.json").write_text("{}"), lambda: (tmp_path / "config.json").unlink(),
-    ]  # fmt: skip
-    for make in makers:
-        make()
-        with pytest.raises(UserError, match="without weights"):
-            resolved(path=str(tmp_path))
-    for path in ("./absent", "absent", "a/b/c", str(tmp_path / "absent")):
-        with pytest.raises(UserError, match="there is no folder"):
-            resolved(path=path)
-
-
-def test_what_only_a_server_has_is_known_by_its_name_there() -> None:
-    assert resolved(base_urls=["http://h/v1"], served_name="m").identity == "served:m"

@@ -6,7 +6,6 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
@@ -21,19 +20,7 @@ from tasks.storage.db import connect
 from tasks.storage.runs import runs
 from tasks.storage.store import Store
 from tests.conftest import run_fake
-
-
-def rows(root: Path, run: str, query: str) -> list[tuple[Any, ...]]:
-    return connect(Store(str(root), run)).execute(query).fetchall()
-
-
-def contents(root: Path, run: str) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of every table, without what only time decides."""
-    con = connect(Store(str(root), run))
-    exclude = {"generations": " EXCLUDE (seconds, endpoint, run)"}
-    return {
-        t: con.execute(f"SELECT *{exclude.get(t, ' EXCLUDE (run)')} FROM {t} ORDER BY ALL").fetchall() for t in TABLES
-    }
+from tests.samples import contents, rows
 
 
 def test_every_table_has_the_contracts_columns_and_provenance(fake_root: Path) -> None:

@@ -1,6 +1,5 @@
 """What a user can change of the method: task types, own rubrics, several problems, models in roles, prices."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,10 @@ from tasks.storage.db import connect
 from tasks.storage.store import Store
 from tests.conftest import run_fake
 from tests.samples import STEPWISE, STRUCTURED, Row, all_stages, config, document, plan_of
+from tests.stages.samples import ok
 
 DOCUMENTS = [document(n) for n in range(3)]
 OWN: Row = {"name": "Correct", "description": "It is right.", "gold": "The whole truth of it.", "weight": 2}
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[FakeEngine]:
-    """A server without faults."""
-    with FakeEngine(max_model_len=4096) as running:
-        yield running
-
-
-def ok(rows: list[Row]) -> list[Row]:
-    return [row for row in rows if row["status"] == "ok"]
 
 
 @pytest.mark.parametrize("task_type", task_types())

@@ -20,7 +20,7 @@ from tasks.storage.lock import run_lock
 from tasks.storage.store import Damaged, Store
 from tests.samples import an_answer
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOOTER = {"stage": "answer", "fingerprint": "f"}
 GENERATION = Generation(
     "g1", "s", "answer", "m", "http://h/v1", [{"role": "user", "content": "Wïe?\n"}], "{}", 'a "b"\n\ud800\x00', "stop",

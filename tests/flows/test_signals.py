@@ -1,0 +1,51 @@
+"""Signals: a round leaves in seconds, with its exit code, and nothing is lost or left behind."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.chaos.harness import Setting, standin_setting
+
+pytestmark = pytest.mark.usefixtures("own_records")
+
+
+@pytest.fixture
+def slow_round(tmp_path: Path, prefect_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Setting:
+    """A round with a server of its own that takes its time."""
+    setting = standin_setting(tmp_path, "stepwise", prefect_env["PREFECT_API_URL"])
+    setting.env |= {"STANDIN_SERVER": "--latency-sec 0.2", "POP_CACHE": str(tmp_path / "cache")}
+    return setting
+
+
+@pytest.mark.parametrize(
+    ("signals", "code", "within_sec"), [((signal.SIGTERM,), 143, 10), ((signal.SIGINT,), 130, 10),
+                                        ((signal.SIGINT, signal.SIGINT), 130, 3)],
+)  # fmt: skip
+def test_a_signal_leaves_in_seconds_with_its_exit_code_and_nothing_is_lost_or_left(
+    tmp_path: Path, slow_round: Setting, signals: tuple[signal.Signals, ...], code: int, within_sec: float
+) -> None:
+    root = tmp_path / "runs"
+    journals = root / "chaos/journal/round=000"
+    command, env = [*slow_round.command, "--root", str(root)], os.environ | slow_round.env
+    process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(journals.glob("answer-*.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    own = psutil.Process(process.pid).children(recursive=True)
+    assert own
+    started = time.monotonic()
+    for one in signals:
+        process.send_signal(one)
+        time.sleep(0.3)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err[-2000:]
+    assert time.monotonic() - started < within_sec
+    assert "Traceback" not in err and "the same command goes on from here" in err
+    assert not psutil.wait_procs(own, timeout=3)[1]
+    assert any(path.stat().st_size for path in journals.glob("*.jsonl"))
+    assert not list(root.rglob("*.tmp"))
