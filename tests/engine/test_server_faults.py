@@ -184,7 +184,7 @@ def test_missing_log_probabilities_are_asked_for_again_and_never_kept(tmp_path: 
 
 DYING = """
 import sys
-from tasks.engine.fake import main
+from tasks.engine.fake.__main__ import main
 print("started with device 0", flush=True)
 main(sys.argv[1:])
 """
