@@ -4,6 +4,7 @@
 PYTHON ?= python3
 DEVICE ?= auto
 ARGS ?=
+WORKERS ?= 2
 KILLS ?= 200
 PORT ?= 4200
 
@@ -45,7 +46,7 @@ round: setup
 	@$(BIN)/pop round demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos.harness --kills $(KILLS) $(ARGS)

@@ -16,6 +16,19 @@ import pytest
 from flows import settings  # noqa: F401  (Prefect's settings, before Prefect)
 from schemas.config import Config
 from schemas.load import load_config
+from tests.side_by_side import long_first, turn
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    long_first(items)
+
+
+@pytest.fixture(autouse=True)
+def its_turn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests that measure seconds run while no other does."""
+    with turn(tmp_path_factory.getbasetemp().parent, alone=request.node.get_closest_marker("alone") is not None):
+        yield
+
 
 FAKE = ("engine.kind=fake", "corpus.documents=8", "corpus.documents_per_shard=4", "engine.max_model_len=8192")
 

@@ -18,6 +18,7 @@ from tasks.storage.store import Store
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.xdist_group("e2e"),  # its round is made once
     pytest.mark.skipif(not (runtime_dir() / "bin/python").exists(), reason="no runtime environment: run `pop setup`"),
 ]
 
@@ -77,6 +78,7 @@ def test_the_same_command_again_reuses_everything(root: Path, outcome: str) -> N
     assert before == {p: p.stat().st_mtime_ns for p in (root / "smoke").rglob("*.parquet")}
 
 
+@pytest.mark.alone
 def test_the_trained_model_plays_the_next_round_and_ctrl_c_leaves_nothing_behind(root: Path, outcome: str) -> None:
     [(path,)] = ask(root, "SELECT path FROM models")
     small = (f"models.policy.path={path}", "corpus.documents=2", "sampling.answers=3")

@@ -51,6 +51,7 @@ def test_what_passes_is_tried_again_and_costs_no_row(
     assert [row["status"] for row in rows] == ["ok"] * len(DOCUMENTS)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("faults", "options", "engine", "says", "within_sec"),
     [

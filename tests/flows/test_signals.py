@@ -22,6 +22,7 @@ def slow_round(tmp_path: Path, prefect_env: dict[str, str], monkeypatch: pytest.
     return setting
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("signals", "code", "within_sec"), [((signal.SIGTERM,), 143, 10), ((signal.SIGINT,), 130, 10),
                                         ((signal.SIGINT, signal.SIGINT), 130, 3)],
