@@ -64,7 +64,7 @@ def fetch(kind: str, python: str, have: list[str], into: Path) -> list[Path]:
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(into), *SOURCES.get(kind, [])]
     if kind in SOURCES:
         subprocess.run(build, check=True, env=os.environ | {"DS_BUILD_OPS": "0", "DS_ACCELERATOR": "cpu"})
-        for path in into.glob("openrlhf-*.whl"):  # named for the Python that built it, and there is nothing of it inside
+        for path in into.glob("openrlhf-*.whl"):  # named for the Python that built it: nothing of it is inside
             path.rename(into / f"{'-'.join(path.name.split('-')[:2])}-py3-none-any.whl")
     return sorted(into.iterdir())
 
