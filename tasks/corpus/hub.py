@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from schemas.errors import DependencyError, PopError, UserError
+from tasks.corpus.csvs import no_column
 from tasks.corpus.records import Columns, Place, Record, from_row
-from tasks.corpus.tables import no_column
 
 
 def read_hub(name: str, columns: Columns, config: str | None, split: str) -> Iterator[Record]:
@@ -22,7 +22,7 @@ def read_hub(name: str, columns: Columns, config: str | None, split: str) -> Ite
     shown = f"hf:{local.resolve().name if local else name}/{split}"
     first = next(rows, None)
     if first is not None and columns.text not in first:
-        raise no_column(f"the dataset {name}", columns, list(first))
+        raise UserError(f"the dataset {name} {no_column(columns, list(first))}")
     every = itertools.chain([] if first is None else [first], rows)
     return (from_row(Place(shown, "row", number), row, columns) for number, row in enumerate(every, 1))
 

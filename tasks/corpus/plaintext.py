@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.corpus import wikitext
-from tasks.corpus.records import UNDECODED, BadRecord, Columns, RawDocument, Record, document, open_text
+from tasks.corpus.records import BadRecord, Columns, RawDocument, Record, document
+from tasks.corpus.streams import PACKED, UNDECODED, open_text
 
 PART_CHARS = 8 * 2**20  # beyond any book; a larger file is read in parts that end with a paragraph
 _HEADING = re.compile(r"#\s+(.*?\S)\s*#*\s*")
@@ -33,7 +34,7 @@ def read_text(path: Path, name: str, columns: Columns) -> Iterator[Record]:
 def readable(path: Path) -> str | None:
     """A file's name as a title: `jack-sheppard.txt` is "Jack sheppard". A numbered name (`article-059.txt`) says
     nothing of what is in it, and a model asked for a question about "Article 059" writes one: no title."""
-    stem = Path(path.name.removesuffix(".gz")).stem
+    stem = Path(path.stem if path.suffix.lower() in PACKED else path.name).stem
     words = re.sub(r"[-_\s]+", " ", stem.encode(errors="replace").decode()).strip()
     return None if any(c.isdigit() for c in words) else words[:1].upper() + words[1:]
 

@@ -3,29 +3,32 @@
 import difflib
 import itertools
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from schemas.errors import UserError
+from tasks.corpus.csvs import read_csv
+from tasks.corpus.files import LINES, PAGES, SAID_KINDS, TEXTS, files_of, kind_of, name_of
 from tasks.corpus.hub import read_hub
 from tasks.corpus.jsons import read_json, read_jsonl
 from tasks.corpus.plaintext import read_text
-from tasks.corpus.records import BadRecord, Columns, Record
-from tasks.corpus.tables import read_csv, read_parquet
+from tasks.corpus.records import BadRecord, Columns, Record, damaged
+from tasks.corpus.streams import DamagedFile
+from tasks.corpus.tables import read_arrow, read_parquet
+from tasks.corpus.webpages import read_html
 
 HUB = "hf:"
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "corpora"
 Reader = Callable[[Path, str, Columns], Iterator[Record]]
 _READERS: dict[str, Reader] = {
-    ".txt": read_text,
-    ".md": read_text,
-    ".jsonl": read_jsonl,
+    **dict.fromkeys(TEXTS, read_text),
+    **dict.fromkeys(PAGES, read_html),
+    **dict.fromkeys(LINES, read_jsonl),
+    **dict.fromkeys((".csv", ".tsv"), read_csv),
+    **dict.fromkeys((".arrow", ".feather"), read_arrow),
     ".json": read_json,
-    ".csv": read_csv,
     ".parquet": read_parquet,
 }
-_KINDS = ", ".join(_READERS) + " (all but Parquet also as .gz)"
 
 
 def read(
@@ -38,11 +41,11 @@ def read(
 ) -> Iterator[Record]:
     """The documents of a file, of a folder and all below it, or of `hf:owner/name`, one at a time.
 
-    A source that is not there is told at once; what is wrong inside a file, when the file's turn comes. Files are read
-    in the order of their names.
+    A source that is not there is told at once. What is wrong inside a file, or with a whole one, is a `BadRecord` among
+    the others. Files are read in the order of their names.
 
     Raises:
-        UserError: nothing there to read, or no such column; one line that names the mend.
+        UserError: nothing there to read, or a dataset on the hub has no such column; one line that names the mend.
     """
     if not source.removeprefix(HUB).strip():
         raise UserError("no corpus is named: it takes a file, a folder or hf:owner/name")
@@ -50,63 +53,43 @@ def read(
     if source.startswith(HUB):
         return read_hub(source.removeprefix(HUB), columns, hub_config, hub_split)
     path = Path(source).expanduser()
-    return itertools.chain.from_iterable(_read_file(file, _name(file, path), columns) for file in _files(path))
+    return itertools.chain.from_iterable(_read_file(file, path, columns) for file in _files(path))
 
 
-def _files(path: Path) -> Iterator[Path]:
-    """The readable files; the first is looked for right away."""
-    if not path.exists():
+def _files(path: Path) -> Iterator[Path | BadRecord]:
+    """What is to be read, or not; the first that is to be is looked for right away."""
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long, or holds a NUL
         raise _missing(path)
-    if path.is_dir():
-        below = (file for file in _walk(path) if _reader(file))
-        first = next(below, None)
-        if first is None:
-            raise UserError(f"{path} has no file that can be read: {_KINDS}")
-        return itertools.chain([first], below)
-    if not _reader(path):
-        raise UserError(f"{path} is of no kind that can be read: {_KINDS}")
-    return iter([path])
+    if path.is_file() and not kind_of(path):
+        raise UserError(f"{path} is of no kind that can be read: {SAID_KINDS}")
+    found = files_of(path)
+    first = next(found, None)
+    if first is None:
+        raise UserError(f"{path} has no file that can be read: {SAID_KINDS}")
+    return itertools.chain([first], found)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files below, sorted; hidden ones are not the user's text (.git, .ipynb_checkpoints, .DS_Store)."""
-    for at, folders, files in os.walk(folder, onerror=_unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (path for name in sorted(files) if not name.startswith(".") and (path := Path(at, name)).is_file())
-
-
-def _unreadable(error: OSError) -> None:
-    """A folder that cannot be listed is told: its files would be missing without a word."""
-    raise UserError(f"{error.filename} cannot be read: {error.strerror}; check its rights") from error
-
-
-def _reader(path: Path) -> Reader | None:
-    suffix = path.suffix.lower()
-    unpacked = Path(path.stem).suffix.lower() if suffix == ".gz" else suffix
-    return None if suffix == ".gz" and unpacked == ".parquet" else _READERS.get(unpacked)
-
-
-def _name(file: Path, corpus: Path) -> str:
-    """A file within its corpus, in characters that every table can hold."""
-    name = file.name if file == corpus else file.relative_to(corpus).as_posix()
-    return name.encode(errors="surrogateescape").decode(errors="replace")
-
-
-def _read_file(path: Path, name: str, columns: Columns) -> Iterator[Record]:
-    reader = _reader(path)
-    assert reader is not None
+def _read_file(found: Path | BadRecord, corpus: Path, columns: Columns) -> Iterator[Record]:
+    """The records of a file, at least one; what ends its reading is the last of them."""
+    if isinstance(found, BadRecord):
+        yield found
+        return
+    name, record = name_of(found, corpus), None
     try:
-        yield from reader(path, name, columns)
-    except (EOFError, zlib.error, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise UserError(f"{name} cannot be read: {error.strerror}; check the file and its rights") from error
-        yield BadRecord(name, "malformed", f"{name} is damaged, the rest of it is not read: {error}")  # gzip, Arrow
+        for record in _READERS[kind_of(found) or ""](found, name, columns):
+            yield record
+        if record is None:
+            yield BadRecord(name, "empty", f"{name} has no rows", whole=True)
+    except DamagedFile as error:
+        yield damaged(name, f"is damaged, the rest of it is not read: {error}")
+    except OSError as error:
+        yield damaged(name, f"cannot be read: {error.strerror or error}; check the file and its rights")
 
 
 def _missing(path: Path) -> UserError:
     """No such corpus: names what is closest to it beside it, or among the samples."""
     samples = sorted(SAMPLES.iterdir()) if SAMPLES.is_dir() else []
-    beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    beside = sorted(path.parent.iterdir()) if os.path.isdir(path.parent) else []  # noqa: PTH112 - as above
     known = {name: there for there in [*samples, *beside] for name in (there.name, there.stem)}
     close = difflib.get_close_matches(path.name, known, n=1)
     if close:

@@ -1,16 +1,13 @@
 """What every reader yields: a document as it was found, or why there is none."""
 
-import gzip
-import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, NamedTuple, TextIO, cast
+from typing import NamedTuple
 
 from tasks.corpus import wikitext
+from tasks.corpus.streams import UNDECODED
 
-UNDECODED = re.compile("[\udc80-\udcff]")  # what open_text makes of a byte that is not UTF-8
+NOT_UTF8 = "is not UTF-8: convert the file with iconv -t utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +21,18 @@ class RawDocument:
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """Something that should have been a document. It becomes a row, and the others go on."""
+    """Something that should have been a document. It becomes a row, and the others go on.
+
+    Attributes:
+        count: how many files it stands for, where many of one kind are one row.
+        whole: it is about a file and not a row of one; its row is kept, however many rejects there are.
+    """
 
     source: str
     status: str
     reason: str
+    count: int = 1
+    whole: bool = False
 
 
 Record = RawDocument | BadRecord
@@ -42,11 +46,11 @@ class Columns(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A row of a file: `health.jsonl`, `line`, 17."""
+    """A row of a file: `health.jsonl`, `line`, 17; or its third of several values, "17.3"."""
 
     name: str
     unit: str
-    number: int
+    number: int | str
 
     @property
     def source(self) -> str:
@@ -83,19 +87,14 @@ def from_row(place: Place, row: object, columns: Columns) -> Record:
     return document(place.source, text, str(title) if title is not None else None)
 
 
+def damaged(name: str, why: str) -> BadRecord:
+    """A file that cannot be read, or not to its end; `why` goes on after its name."""
+    return BadRecord(name, "malformed", f"{name} {why}", whole=True)
+
+
 def from_text_row(place: Place, row: object, columns: Columns) -> Record:
     """Like `from_row`, for rows that came through `open_text`: says so where the text was not UTF-8."""
     text = row.get(columns.text) if isinstance(row, Mapping) else None
     if isinstance(text, str) and not text.isascii() and UNDECODED.search(text):
-        return place.bad("malformed", "is not UTF-8: convert the file with iconv -t utf-8")
+        return place.bad("malformed", NOT_UTF8)
     return from_row(place, row, columns)
-
-
-def open_bytes(path: Path) -> BinaryIO:
-    """The file, unpacked on the way where it is gzipped."""
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix.lower() == ".gz" else path.open("rb")
-
-
-def open_text(path: Path, newline: str | None = None) -> TextIO:
-    """The file as UTF-8 text. A byte that is none becomes a lone surrogate, so that one bad row spoils no other."""
-    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", errors="surrogateescape", newline=newline)

@@ -1,60 +1,14 @@
-"""CSV and Parquet: columns are known before the rows, so that a wrong one is told at once and not a row at a time."""
+"""Parquet and Arrow: columns are known before the rows, and one bad value costs its row alone."""
 
-import csv
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from schemas.errors import UserError
-from tasks.corpus.records import BadRecord, Columns, Place, Record, from_row, from_text_row, open_text
+from tasks.corpus.csvs import no_column
+from tasks.corpus.records import BadRecord, Columns, Place, Record, damaged, from_row
 
 _BATCH_ROWS = 64  # a row may be a whole book
-_FIELD_BYTES = 64 * 2**20  # a quote that is never closed must not swallow a 10 GB file
-_DELIMITERS = ",;\t|"
-
-
-def no_column(name: str, columns: Columns, have: list[str]) -> UserError:
-    """The one line for a table without the text column."""
-    listed = ", ".join(have[:20]) + ", ..." * (len(have) > 20) if have else "none"
-    return UserError(f"{name} has no column {columns.text!r}: set corpus.text_column to one it has ({listed})")
-
-
-def read_csv(path: Path, name: str, columns: Columns) -> Iterator[Record]:
-    """One document a row, named by the line it starts on."""
-    csv.field_size_limit(min(_FIELD_BYTES, sys.maxsize))
-    with open_text(path, newline="") as stream:
-        head = stream.readline()
-        if not head:
-            yield BadRecord(name, "empty", f"{name} has no text")
-            return
-        delimiter, header = _header(head, columns)
-        if columns.text not in header:
-            raise no_column(name, columns, header)
-        reader = csv.reader(stream, delimiter=delimiter)
-        while True:
-            place = Place(name, "line", reader.line_num + 2)
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                yield place.bad("malformed", f"is not CSV: {error}")
-                continue
-            if row is None:
-                return
-            if row:
-                yield _csv_row(place, dict(zip(header, row, strict=False)), columns)
-
-
-def _header(head: str, columns: Columns) -> tuple[str, list[str]]:
-    """(delimiter, column names): spreadsheets save with semicolons or tabs in half of the world."""
-    found = [(delimiter, next(csv.reader([head], delimiter=delimiter))) for delimiter in _DELIMITERS]
-    with_text = [candidate for candidate in found if columns.text in candidate[1]]
-    return with_text[0] if with_text else max(found, key=lambda candidate: len(candidate[1]))
-
-
-def _csv_row(place: Place, row: dict[str, str], columns: Columns) -> Record:
-    if columns.text not in row:
-        return place.bad("malformed", f"has only {len(row)} fields, none for {columns.text!r}")
-    return from_text_row(place, row, columns)
+_UNREADABLE = object()  # in the place of a value that cannot be converted
 
 
 def read_parquet(path: Path, name: str, columns: Columns) -> Iterator[Record]:
@@ -64,14 +18,136 @@ def read_parquet(path: Path, name: str, columns: Columns) -> Iterator[Record]:
 
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
-            have = list(file.schema_arrow.names)
-            if columns.text not in have:
-                raise no_column(name, columns, have)
-            wanted = [column for column in (columns.text, columns.title) if column in have]
+            schema = file.schema_arrow
+            refused = _refused(name, schema, columns)
+            if refused:
+                yield refused
+                return
+            wanted = [column for column in (columns.text, columns.title) if column in schema.names]
             number = 0
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield from_row(Place(name, "row", number), row, columns)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        yield BadRecord(name, "malformed", f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}")
+            for group in range(file.metadata.num_row_groups):
+                after = number + file.metadata.row_group(group).num_rows
+                try:
+                    for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=wanted):
+                        yield from _rows(batch, name, number, columns)
+                        number += batch.num_rows
+                except (pa.ArrowException, OSError) as error:  # the next group has pages of its own
+                    why = f"rows {number + 1} to {after} cannot be read: {_line(error)}"
+                    yield BadRecord(f"{name}:{number + 1}", "malformed", f"{name} {why}", after - number, whole=True)
+                    number = after
+    except (pa.ArrowException, OSError) as error:
+        yield _unread(error, name, "Parquet")
+
+
+def read_arrow(path: Path, name: str, columns: Columns) -> Iterator[Record]:
+    """One document a row of an Arrow file: of the form with a footer, or of the stream that `datasets` writes."""
+    import pyarrow as pa
+
+    number = 0
+    try:
+        with pa.memory_map(str(path)) as source:
+            for batch in _batches(source):
+                refused = _refused(name, batch.schema, columns)
+                if refused:
+                    yield refused
+                    return
+                for start in range(0, batch.num_rows, _BATCH_ROWS):
+                    yield from _rows(batch.slice(start, _BATCH_ROWS), name, number + start, columns)
+                number += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        yield _unread(error, name, "Arrow" + f" after row {number}" * bool(number))
+
+
+def _batches(source: Any) -> Iterator[Any]:
+    """Record batches, as they are in the file; an empty one where it has none."""
+    import pyarrow as pa
+
+    magic = source.read(6)
+    source.seek(0)
+    if magic == b"ARROW1":
+        with pa.ipc.open_file(source) as file:
+            yield from (file.get_batch(at) for at in range(file.num_record_batches))
+            schema = file.schema
+    else:
+        with pa.ipc.open_stream(source) as stream:
+            yield from stream
+            schema = stream.schema
+    yield pa.RecordBatch.from_pylist([], schema=schema)
+
+
+def _refused(name: str, schema: Any, columns: Columns) -> BadRecord | None:
+    """Why a table has no texts, with the mend; None where it has."""
+    have = list(schema.names)
+    if columns.text not in have:
+        return damaged(name, no_column(columns, have))
+    if have.count(columns.text) > 1:
+        return damaged(name, f"has several columns {columns.text!r}: rename all but one")
+    kind = schema.field(columns.text).type
+    if not _holds_text(kind):
+        mend = "set corpus.text_column to a column of text" if len(have) > 1 else "write it again as strings"
+        return damaged(name, f"holds {kind} in {columns.text!r}, not text: {mend} (it has {', '.join(have[:20])})")
+    return None
+
+
+def _holds_text(kind: Any) -> bool:
+    """Whether values of an Arrow type are text, or bytes that may be."""
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        return _holds_text(kind.value_type)
+    if hasattr(kind, "storage_type"):  # an extension, such as arrow.json
+        return _holds_text(kind.storage_type)
+    tests = (
+        types.is_string, types.is_large_string, types.is_string_view,
+        types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary,
+    )  # fmt: skip
+    return any(test(kind) for test in tests)
+
+
+def _rows(batch: Any, name: str, before: int, columns: Columns) -> Iterator[Record]:
+    """The batch's rows as documents; `before` rows were in those before it."""
+    texts = _values(batch.column(columns.text))
+    with_title = batch.schema.names.count(columns.title) == 1
+    titles = _values(batch.column(columns.title)) if with_title else [None] * len(texts)
+    for number, (text, title) in enumerate(zip(texts, titles, strict=True), before + 1):
+        place = Place(name, "row", number)
+        if text is _UNREADABLE:
+            yield place.bad("malformed", f"holds bytes in {columns.text!r} that are not UTF-8")
+            continue
+        row = {columns.text: text}
+        if columns.title and with_title and title is not _UNREADABLE:
+            row[columns.title] = title
+        yield from_row(place, row, columns)
+
+
+def _values(column: Any) -> list[Any]:
+    """A column as Python values, bytes as text."""
+    try:
+        values = column.to_pylist()
+    except (UnicodeDecodeError, ValueError, OverflowError):  # one byte that is no UTF-8, a date of the year 60,000
+        values = [_value(value) for value in column]
+    return [_decoded(value) if isinstance(value, bytes) else value for value in values]
+
+
+def _value(value: Any) -> Any:
+    try:
+        return value.as_py()
+    except (UnicodeDecodeError, ValueError, OverflowError):
+        return _UNREADABLE
+
+
+def _decoded(value: bytes) -> Any:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return _UNREADABLE
+
+
+def _unread(error: Exception, name: str, what: str) -> BadRecord:
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        raise error  # the file system's word, and not pyarrow's: its caller says it
+    return damaged(name, f"cannot be read as {what}: {_line(error)}")
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
