@@ -32,11 +32,23 @@ JOIN rubrics r ON r.problem_id = p.problem_id AND r.run = p.run AND r.round = p.
 JOIN documents d ON d.document_id = p.document_id AND d.run = p.run AND d.round = p.round
 WHERE p.status = 'ok' AND r.status = 'ok' AND d.status = 'ok';
 
+-- documents left out of each round, exactly: where they are very many, only a sample of them (`rows`) is in the table
+CREATE VIEW left_out AS
+SELECT run, round, status, count, rows, count - rows AS rowless
+FROM (
+    SELECT run, round, status, greatest(coalesce(c.count, 0), coalesce(d.rows, 0)) AS count, coalesce(d.rows, 0) AS rows
+    FROM (SELECT run, round, status, count(*) AS rows FROM documents GROUP BY ALL) d
+    FULL JOIN document_counts c USING (run, round, status)
+)
+WHERE status NOT IN ('ok', 'not_sampled', 'excluded') AND count > 0;
+
 -- how many rows came through each step
 CREATE VIEW funnel AS
 WITH counts AS (
-    SELECT run, round, 1 AS step, 'documents' AS stage, count(*) AS total, count(*) FILTER (status = 'ok') AS ok
-    FROM documents WHERE split = 'train' OR split IS NULL GROUP BY ALL
+    SELECT run, round, 1 AS step, 'documents' AS stage, count(*) + any_value(coalesce(u.rowless, 0))::BIGINT AS total,
+           count(*) FILTER (status = 'ok') AS ok
+    FROM documents LEFT JOIN (SELECT run, round, sum(rowless) AS rowless FROM left_out GROUP BY ALL) u USING (run, round)
+    WHERE split = 'train' OR split IS NULL GROUP BY run, round
     UNION ALL BY NAME
     SELECT run, round, 2 AS step, 'problems' AS stage, count(*) AS total, count(*) FILTER (status = 'ok') AS ok
     FROM problems GROUP BY ALL
@@ -67,10 +79,12 @@ UNION ALL SELECT run, round, 'comparisons', status, reason FROM comparisons
 UNION ALL SELECT run, round, 'pairs', status, reason FROM pairs
 UNION ALL SELECT run, round, 'models', if(status IN ('candidate', 'promoted'), 'ok', status), reason FROM models;
 
--- what fell out where, and why
+-- what fell out where, and why; `rows` of the `count` are in the table
 CREATE VIEW rejections AS
-SELECT run, round, stage, status, any_value(reason) AS example, count(*) AS count
-FROM outcomes WHERE status <> 'ok' GROUP BY ALL ORDER BY run, round, stage, count DESC;
+SELECT run, round, stage, status, any_value(reason) AS example,
+       coalesce(any_value(l.count), count(*)) AS count, count(*) AS rows
+FROM outcomes LEFT JOIN (SELECT *, 'documents' AS stage FROM left_out) l USING (run, round, stage, status)
+WHERE status <> 'ok' GROUP BY run, round, stage, status ORDER BY run, round, stage, count DESC;
 
 -- score of the reference answer beside those of the model's own answers: the generation-verification gap
 CREATE VIEW gap AS

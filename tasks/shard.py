@@ -1,6 +1,7 @@
 """Shard: take documents from a corpus and cut them into shards, the units of work of every later stage."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ from schemas.errors import CorpusUsedUp, UserError
 from schemas.ids import content_id
 from schemas.load import PROJECT
 from tasks.corpus import Selection, read, select
+from tasks.corpus.files import files_of
 from tasks.staging.reuse import documents_of
 from tasks.staging.stage import TASK_OPTIONS, Round
 from tasks.storage.manifests import documents_manifest, documents_path, write_documents_manifest
 from tasks.storage.store import Row
 
 SAMPLES = PROJECT / "data" / "corpora"
+REJECTED = "rejected-00000"
 STAMP_BYTES = 256 * 2**20
 
 
@@ -36,24 +39,34 @@ class Shards:
 def corpus_source(source: str) -> str:
     """The path of a sample corpus, or the source as the user gave it."""
     sample = SAMPLES / f"{source}.jsonl"
-    return str(sample) if sample.exists() and not Path(source).exists() else source
+    return str(sample) if there(sample) and not there(Path(source)) else source
+
+
+def there(path: Path) -> bool:
+    """Whether something is at a path; a name that is too long, or with a NUL in it, is at none, and no error."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def corpus_stamp(config: CorpusConfig) -> str | None:
     """A hash that changes when a local corpus does: of its content up to 256 MB, of sizes and times above that."""
     path = Path(corpus_source(config.source)).expanduser()
-    files = sorted(file for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
-    if config.source.startswith("hf:") or not files:
+    if config.source.startswith("hf:") or not there(path):
+        return None
+    files = sorted(found for found in files_of(path) if isinstance(found, Path))
+    if not files:
         return None
     small = sum(file.stat().st_size for file in files) <= STAMP_BYTES
     return content_id("corpus", [(file.name, file.stat().st_size, _mark(file, small)) for file in files])
 
 
-def _mark(file: Path, small: bool) -> str | int:
+def _mark(file: Path, small: bool) -> str | int | None:
     if not small:
         return file.stat().st_mtime_ns
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    try:
+        with file.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError:  # without the rights to read it, it is a reject when its turn comes
+        return None
 
 
 def sample_documents(config: CorpusConfig, exclude: Sequence[str] = ()) -> Selection:
@@ -62,27 +75,42 @@ def sample_documents(config: CorpusConfig, exclude: Sequence[str] = ()) -> Selec
     Raises:
         UserError: no such corpus, nothing readable in it, no document long enough.
     """
+    selection = _selection(config, exclude)
+    if error := unusable(config, selection):
+        raise error
+    return selection
+
+
+def _selection(config: CorpusConfig, exclude: Sequence[str]) -> Selection:
     records = read(
         corpus_source(config.source), text_column=config.text_column, title_column=config.title_column,
         hub_config=config.hub_config, hub_split=config.hub_split,
     )  # fmt: skip
-    selection = select(
+    return select(
         records, documents=config.documents, heldout_documents=config.heldout_documents, min_words=config.min_words,
         max_words=config.max_words, long_texts=config.long_texts, heldout_share=config.heldout_share,
         seed=config.seed, exclude=set(exclude),
     )  # fmt: skip
-    if not any(row["status"] == "ok" and row["split"] == "train" for row in selection.rows):
-        why = ", ".join(f"{count} {status}" for status, count in sorted(selection.counts.items()))
-        if selection.counts.get("excluded"):
-            raise CorpusUsedUp(
-                f"the corpus is used up: every document of corpus.source={config.source} was drawn in an earlier round "
-                f"({why}); name a larger one, or begin another --run"
-            )
-        raise UserError(
-            f"corpus.source={config.source} gives no document to train from ({why or 'it is empty'}); "
-            f"look at corpus.min_words ({config.min_words}) and corpus.text_column ({config.text_column!r})"
+
+
+def unusable(config: CorpusConfig, selection: Selection) -> UserError | None:
+    """What to say where there is no document to train from: the commonest reasons, each with a file and line."""
+    if any(row["status"] == "ok" and row["split"] == "train" for row in selection.rows):
+        return None
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(selection.counts.items()))
+    if selection.counts.get("excluded"):
+        return CorpusUsedUp(
+            f"the corpus is used up: every document of corpus.source={config.source} was drawn in an earlier round "
+            f"({counts}); name a larger one, or begin another --run"
         )
-    return selection
+    reasons = "; ".join(
+        f"{why.reason}" + f" (and {why.number - 1} like it)" * (why.number > 1) for why in selection.why
+    )
+    return UserError(
+        f"corpus.source={config.source} gives no document to train from ({counts or 'it is empty'}): "
+        + (f"{reasons}. " if reasons else "")
+        + f"Look at corpus.min_words ({config.min_words}) and corpus.text_column ({config.text_column!r})"
+    )
 
 
 def shards_of(round_: Round) -> Shards | None:
@@ -130,16 +158,29 @@ def shard_task(round_: Round) -> dict[str, int] | State[dict[str, int]]:
     return {"shards": len(shards["shards"]), "documents": shards["documents"]}
 
 
+def _show_rejects(round_: Round, selection: Selection) -> None:
+    """Write the table of what was left out, so that it can be asked why; never in the place of a round's documents."""
+    plan, store = round_.plan, round_.store
+    rejects = [row for row in selection.rows if row["status"] != "ok"]
+    if rejects and set(store.files("documents", plan.round)) <= {REJECTED}:
+        store.write("documents", plan.round, REJECTED, rejects, plan.footer("shard") | {"shard": REJECTED})
+        query = "select status, source, reason from documents"
+        round_.progress.say(f'every reason is in the table: pop sql --run {plan.run} "{query}"')
+
+
 def _drawn(round_: Round) -> tuple[dict[str, list[Any]], Row]:
     """The rows of each file, and what the manifest says of the shards; no document of an earlier round again."""
     plan, store = round_.plan, round_.store
     used = [row["document_id"] for r in range(plan.round) for name in store.files("documents", r)
             for row in store.read("documents", r, name, ["document_id"])]  # fmt: skip
-    selection = sample_documents(plan.config.corpus, used)
+    selection = _selection(plan.config.corpus, used)
+    if error := unusable(plan.config.corpus, selection):
+        _show_rejects(round_, selection)
+        raise error
     size = plan.config.corpus.documents_per_shard
     train = [row for row in selection.rows if row["status"] == "ok" and row["split"] == "train"]
     files: dict[str, list[Any]] = {f"shard-{i // size:05d}": train[i : i + size] for i in range(0, len(train), size)}
     shards: Row = {"shards": list(files), "documents": len(train), "counts": dict(selection.counts)}
     files["heldout-00000"] = [row for row in selection.rows if row["status"] == "ok" and row["split"] == "heldout"]
-    files["rejected-00000"] = [row for row in selection.rows if row["status"] != "ok"]
+    files[REJECTED] = [row for row in selection.rows if row["status"] != "ok"]
     return files, shards

@@ -52,7 +52,10 @@ def print_funnel(store: Store, round_: int, out: Console) -> None:
         "SELECT stage, total, ok, share_ok FROM funnel WHERE round = ? ORDER BY step", [round_]
     ).fetchall()
     why = con.execute(
-        "SELECT stage, string_agg(count || ' ' || status, ', ') FROM rejections WHERE round = ? GROUP BY stage",
+        """SELECT stage, string_agg(
+               count || ' ' || status || if(rows < count, ' (of which ' || rows || ' have rows)', ''),
+               ', ' ORDER BY count DESC)
+           FROM rejections WHERE round = ? GROUP BY stage""",
         [round_],
     ).fetchall()
     reasons = dict(why)

@@ -126,7 +126,7 @@ class _Table:
         if line is not None and line.lower().startswith("sep=") and len(line.rstrip("\r\n")) == 5:  # Excel's own line
             delimiters, line = line[4], self._first_line()
         if line is None:
-            return BadRecord(self._name, "empty", f"{self._name} has no text", whole=True)
+            return BadRecord(self._name, "empty", f"{self._name} has no text")
         if len(line) >= _HEADER_CHARS:
             return damaged(self._name, f"begins with a line of more than {_HEADER_CHARS >> 20} MiB, which is no header")
         start = self._lines.number

@@ -79,7 +79,7 @@ def _read_file(found: Path | BadRecord, corpus: Path, columns: Columns) -> Itera
         for record in _READERS[kind_of(found) or ""](found, name, columns):
             yield record
         if record is None:
-            yield BadRecord(name, "empty", f"{name} has no rows", whole=True)
+            yield BadRecord(name, "empty", f"{name} has no rows")
     except DamagedFile as error:
         yield damaged(name, f"is damaged, the rest of it is not read: {error}")
     except OSError as error:

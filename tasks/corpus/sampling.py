@@ -8,26 +8,14 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
-from typing import Generic, TypedDict, TypeVar
+from typing import Generic, TypeVar
 
-from tasks.corpus.identity import Split, hash64, reject_id, split_of
-from tasks.corpus.passages import normalise
+from tasks.corpus.identity import Split, hash64, split_of
+from tasks.corpus.records import BadRecord
+from tasks.corpus.rejects import Rejects, Why, reject_row
+from tasks.corpus.rows import DocumentRow
 
-_REASON_CHARS = 300  # a reason quotes the input, which may be anything
 T = TypeVar("T")
-
-
-class DocumentRow(TypedDict):
-    """A row of `documents`: chosen (`ok`), or a reject with its status and a sentence on why."""
-
-    document_id: str
-    source: str
-    title: str | None
-    text: str | None
-    words: int | None
-    split: Split | None
-    status: str
-    reason: str | None
 
 
 class Lowest(Generic[T]):
@@ -103,7 +91,7 @@ class Sampler:
     def __post_init__(self) -> None:
         self._best: dict[Split, Lowest[Found]] = {split: Lowest(limit) for split, limit in self.wanted.items()}
         self._copies: dict[Split, Lowest[_Copy]] = {split: Lowest(self.max_reject_rows) for split in self.wanted}
-        self._rejects: Lowest[DocumentRow] = Lowest(self.max_reject_rows)
+        self._rejects = Rejects(self.max_reject_rows)
 
     def offer(self, found: Found) -> None:
         """Takes a document in, if it is among the lowest so far."""
@@ -135,48 +123,38 @@ class Sampler:
         copy = _Copy(known.document_id, source, title)
         self._copies[known.split].push((known.priority, hash64("reject", source)), copy)
 
-    def reject(self, source: str, status: str, reason: str, title: str | None = None, words: int | None = None) -> None:
+    def reject(self, record: BadRecord, title: str | None = None, words: int | None = None) -> None:
         """Counts what is not usable, and keeps it as a row while there is room."""
-        self.met[status] += 1
-        row = _reject_row(source, status, reason, title, words)
-        self._rejects.push((hash64("reject", source),), row)
+        row = reject_row(record.source, record.status, record.reason, title, words)
+        self._rejects.add(row, record.count, record.whole)
+
+    def why(self, kinds: int) -> list[Why]:
+        """The commonest kinds of reasons why something is not usable."""
+        return self._rejects.why(kinds)
 
     def rows(self) -> list[DocumentRow]:
         """The chosen by priority, then rejects by source."""
         chosen = sorted(self.chosen.values(), key=lambda found: (found.priority, found.document_id))
         copies = [copy for split in self._copies.values() for copy in split.items() if copy.document_id in self.chosen]
-        rejects: Lowest[DocumentRow] = Lowest(self.max_reject_rows)
-        for row in [*self._rejects.items(), *map(self._copy_row, copies)]:
-            rejects.push((hash64("reject", row["source"]),), row)
+        rejects = self._rejects.rows(map(self._copy_row, copies))
         return [
             *(found.row() for found in chosen),
-            *sorted(rejects.items(), key=lambda row: (_natural(row["source"]), row["status"])),
+            *sorted(rejects, key=lambda row: (_natural(row["source"]), row["status"])),
         ]
 
     def _copy_row(self, copy: _Copy) -> DocumentRow:
         original = self.chosen[copy.document_id]
-        row = _reject_row(copy.source, "duplicate", f"the same text as {original.source}", copy.title, original.words)
+        row = reject_row(copy.source, "duplicate", f"the same text as {original.source}", copy.title, original.words)
         return {**row, "text": original.text, "split": original.split}
 
     def counts(self) -> dict[str, int]:
         """Documents a status; all but the chosen and their copies of what was offered is `not_sampled`."""
-        met = {status: count for status, count in sorted(self.met.items()) if status != "offered"}
+        met = {
+            status: count for status, count in sorted((self.met + self._rejects.counts).items()) if status != "offered"
+        }
         duplicates = sum(found.copies for found in self.chosen.values())
         left = self.met["offered"] - len(self.chosen) - duplicates
         return {"ok": len(self.chosen), "not_sampled": left} | ({"duplicate": duplicates} if duplicates else {}) | met
-
-
-def _reject_row(source: str, status: str, reason: str, title: str | None, words: int | None) -> DocumentRow:
-    return DocumentRow(
-        document_id=reject_id(source, status),
-        source=source,
-        title=title,
-        text=None,
-        words=words,
-        split=None,
-        status=status,
-        reason=normalise(reason)[:_REASON_CHARS],
-    )
 
 
 def _natural(source: str) -> list[str | int]:

@@ -1,14 +1,17 @@
 """Choosing a round's documents: one pass over the records, and every text that is not chosen is told or counted."""
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tasks.corpus.identity import Split, document_id, split_of
 from tasks.corpus.passages import normalise, opening, passages, word_count
 from tasks.corpus.records import BadRecord, RawDocument
-from tasks.corpus.sampling import DocumentRow, Found, Sampler
+from tasks.corpus.rejects import Why
+from tasks.corpus.rows import DocumentRow
+from tasks.corpus.sampling import Found, Sampler
 
+REASONS = 3  # that are named where nothing is usable
 __all__ = ["DocumentRow", "Selection", "Split", "document_id", "select", "split_of"]
 
 
@@ -20,11 +23,13 @@ class Selection:
         rows: the chosen by priority, then rejects by source (a sample of them, where there are too many to keep).
         seen: records read; a long text is one, however many passages it gives.
         counts: exact number of documents (passages) a status; `not_sampled` and `excluded` have no rows.
+        why: the commonest kinds of reasons why something is not usable, each with an example.
     """
 
     rows: list[DocumentRow]
     seen: int
     counts: dict[str, int]
+    why: list[Why] = field(default_factory=list)
 
 
 def select(
@@ -58,10 +63,11 @@ def select(
     sampler = Sampler(wanted, heldout_share, seed, frozenset(exclude), max_reject_rows)
     seen = 0
     for record in records:
-        seen += 1
         if isinstance(record, BadRecord):
-            sampler.reject(record.source, record.status, record.reason)
+            seen += record.count
+            sampler.reject(record)
             continue
+        seen += 1
         title = " ".join(normalise(record.title or "").split()) or None
         for source, text, reason in _texts(record, max_words, long_texts):
             words = word_count(text)
@@ -69,10 +75,10 @@ def select(
                 sampler.offer(Found(document_id(text), source, title, text, words, reason))
             elif words:
                 why = f"{source} has {words} words, fewer than {min_words}"
-                sampler.reject(source, "too_short", why, title, words)
+                sampler.reject(BadRecord(source, "too_short", why), title, words)
             else:
-                sampler.reject(source, "empty", f"{source} has no text", title)
-    return Selection(sampler.rows(), seen, sampler.counts())
+                sampler.reject(BadRecord(source, "empty", f"{source} has no text"), title)
+    return Selection(sampler.rows(), seen, sampler.counts(), sampler.why(REASONS))
 
 
 def _texts(record: RawDocument, max_words: int, long_texts: str) -> Iterator[tuple[str, str, str | None]]:

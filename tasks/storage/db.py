@@ -11,7 +11,7 @@ import duckdb
 
 import schemas
 from schemas.tables import TABLES
-from tasks.storage.manifests import ROUNDS
+from tasks.storage.manifests import DOCUMENTS, ROUNDS
 from tasks.storage.store import Row, Store
 
 _VIEWS = Path(schemas.__file__).parent / "views.sql"
@@ -40,6 +40,7 @@ def connect(*stores: Store) -> duckdb.DuckDBPyConnection:
         con.execute(f'CREATE VIEW "{name}" AS {_with_all_columns(columns, scans)}')
     con.execute(f"CREATE VIEW manifests AS {_with_all_columns({'run': 'VARCHAR'} | MANIFEST, _manifests(stores))}")
     con.execute(f"CREATE VIEW footers AS {_footers(there)}")
+    con.execute(f"CREATE VIEW document_counts AS {_document_counts(stores)}")
     for statement in _VIEWS.read_text().split(";\n"):
         if statement.strip():
             con.execute(statement)
@@ -60,7 +61,7 @@ def _copy(store: Store, folder: str) -> Store:
     for tries_left in reversed(range(3)):
         copy = Store(f"{folder}/{tries_left}", store.run)  # nothing of a try that failed is beside the next one's
         paths = [path for path in store.glob("*/round=*/*.parquet") if path.split("/")[-3] in TABLES]
-        paths += store.glob(ROUNDS)
+        paths += [*store.glob(ROUNDS), *store.glob(DOCUMENTS)]
         try:
             store.fs.get(paths, [f"{copy.base}/{store.within(path)}" for path in paths])
             break
@@ -114,6 +115,20 @@ def _manifests(stores: Sequence[Store]) -> list[str]:
     options = f"hive_partitioning=false, filename=true, maximum_object_size=100000000, columns={{{columns}}}"
     files = f"read_json([{', '.join(patterns)}], {options})"
     return [f"SELECT * EXCLUDE (filename), {_whose('filename')} FROM {files}"]
+
+
+def _document_counts(stores: Sequence[Store]) -> str:
+    """How many documents a status each round met, also where they are too many for all to have rows."""
+    patterns = [_pattern(store, DOCUMENTS) for store in stores if store.glob(DOCUMENTS)]
+    empty = "SELECT NULL::VARCHAR AS run, NULL::INTEGER AS round, NULL::VARCHAR AS status, NULL::BIGINT AS count"
+    if not patterns:
+        return f"{empty} WHERE false"
+    options = "hive_partitioning=false, filename=true, maximum_object_size=100000000, columns={counts: 'JSON'}"
+    files = f"read_json([{', '.join(patterns)}], {options})"
+    return (
+        f"SELECT {_whose('filename')}, t.key AS status, (t.value ->> '$')::BIGINT AS count "
+        f"FROM {files} f, json_each(f.counts) t"
+    )
 
 
 def _footers(there: Sequence[tuple[Store, dict[str, set[str]]]]) -> str:

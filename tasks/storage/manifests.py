@@ -7,6 +7,7 @@ from schemas.config import ModelConfig
 from tasks.storage.store import Row, Store
 
 ROUNDS = "manifests/round=*/round.json"
+DOCUMENTS = "manifests/round=*/documents.json"
 
 
 def manifests(store: Store) -> list[Row]:

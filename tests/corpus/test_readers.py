@@ -70,7 +70,9 @@ def test_a_folder_is_read_to_its_depths_in_the_order_of_names(tmp_path: Path) ->
     for name in ("b.txt", "a/deep/c.md", "a/b.txt", ".git/x.txt", "picture.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    assert [doc.source for doc in read(str(tmp_path))] == ["b.txt", "a/b.txt", "a/deep/c.md"]
+    found = list(read(str(tmp_path)))
+    assert [doc.source for doc in found if isinstance(doc, RawDocument)] == ["b.txt", "a/b.txt", "a/deep/c.md"]
+    assert [(bad.source, bad.count) for bad in found if isinstance(bad, BadRecord)] == [(".git/", 1), ("picture.png", 1)]
 
 
 @pytest.mark.parametrize(
@@ -140,10 +142,10 @@ def test_a_broken_line_is_a_row_with_file_and_number_and_the_others_go_on(tmp_pa
         ("x.csv", b"id,text\n1,fine\n2\n", "x.csv:3", "fields"),
         ("x.csv", b"", "x.csv", "no text"),
         ("x.json", b'[{"text": "fine"}, {"text": ', "x.json:2", "not JSON"),
-        ("x.json", b'[{"text": "fine"}', "x.json:1", "not JSON"),
-        ("x.json", b"", "x.json:1", "not JSON"),
+        ("x.json", b'[{"text": "fine"}', "x.json:1+1", "not closed"),
+        ("x.json", b"", "x.json", "no rows"),
         ("x.jsonl.gz", gzip.compress(b'{"text": "fine"}\n' * 2000)[:-30], "x.jsonl.gz", "damaged"),
-        ("x.jsonl.gz", b"not gzip", "x.jsonl.gz", "damaged"),
+        ("x.jsonl.gz", b"\x1f\x8b\x08 not gzip", "x.jsonl.gz", "damaged"),
         ("x.parquet", b"PAR1 not parquet", "x.parquet", "Parquet"),
     ],
 )
@@ -170,20 +172,23 @@ def test_no_such_corpus_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_a_folder_or_file_of_no_known_kind_names_the_kinds(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     (tmp_path / "a.docx").write_text("x")
-    for source in (tmp_path, tmp_path / "a.docx"):
+    for source in (tmp_path / "empty", tmp_path / "a.docx"):
         with pytest.raises(UserError) as error:
             read(str(source))
         one_line(error, ".jsonl", ".parquet", ".txt")
+    [unread] = read(str(tmp_path))
+    assert isinstance(unread, BadRecord) and (unread.status, unread.source) == ("unread", "a.docx")
 
 
 def test_a_table_without_the_text_column_names_those_it_has(tmp_path: Path) -> None:
     pq.write_table(pa.table({"body": ["x"], "id": [1]}), tmp_path / "a.parquet")
     (tmp_path / "a.csv").write_text("body;id\nx;1\n")
     for name in ("a.parquet", "a.csv"):
-        with pytest.raises(UserError) as error:
-            list(read(str(tmp_path / name)))
-        one_line(error, name, "'text'", "body, id")
+        [bad] = read(str(tmp_path / name))
+        assert isinstance(bad, BadRecord) and bad.whole
+        assert all(word in bad.reason for word in (name, "'text'", "body, id", "corpus.text_column"))
     assert [doc.source for doc in read(str(tmp_path / "a.parquet"), text_column="body")] == ["a.parquet:1"]
 
 
