@@ -11,6 +11,7 @@ from tasks.engine.protocol import Engine, Generation, Message, Request
 from tasks.prompts import NAMES, data
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
+from tasks.texts.length import word_count
 from tasks.texts.measures import final_answer, full_sentences, refuses
 
 Row = dict[str, Any]
@@ -46,7 +47,7 @@ def _row(plan: Plan, problem: Row, rollout: int) -> Row:
 def _reference(plan: Plan, problem: Row) -> Row:
     text = problem["reference_answer"]
     return _row(plan, problem, REFERENCE) | {
-        "text": text, "final": text, "words": len(text.split()), "tokens": None, "status": "ok", "reason": None,
+        "text": text, "final": text, "words": word_count(text), "tokens": None, "status": "ok", "reason": None,
         "generation_id": problem["generation_id"],
     }  # fmt: skip
 
@@ -59,7 +60,7 @@ async def _rollout(plan: Plan, problem: Row, messages: tuple[Message, ...], roll
     )
     final, status, reason = judgeable(generation, sampling.cut_answers)
     return row | {
-        "text": generation.completion, "final": final, "words": len(final.split()) if final else None,
+        "text": generation.completion, "final": final, "words": word_count(final) if final else None,
         "tokens": generation.completion_tokens, "status": status, "reason": reason,
         "generation_id": generation.generation_id,
     }  # fmt: skip

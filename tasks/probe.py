@@ -18,6 +18,7 @@ from tasks.judging.case import COMPARING
 from tasks.rate import rate
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
+from tasks.texts.length import word_count
 from tasks.texts.measures import overlap, sentences
 
 Row = dict[str, Any]
@@ -118,7 +119,7 @@ def _made(plan: Plan, problem: Row, problems: list[Row], answers: list[Row], rub
         answer_id = content_id("probe answer", plan.keys["probe"], problem["problem_id"], kind, made)
         answer = reference | {
             "answer_id": answer_id, "rollout": ROLLOUT + number, "text": made, "final": made,
-            "words": len((made or "").split()), "tokens": None,
+            "words": word_count(made or ""), "tokens": None,
         }  # fmt: skip
         rows.append({
             "kind": kind, "answer_id": answer_id, "answer": answer, "problem_id": problem["problem_id"], "text": made,
@@ -130,8 +131,8 @@ def _made(plan: Plan, problem: Row, problems: list[Row], answers: list[Row], rub
 
 def padded(text: str) -> str:
     """The text with sentences that say nothing, to twice its words or a little more."""
-    words, parts = len(text.split()), [text]
-    while sum(len(part.split()) for part in parts) < 2 * words:
+    words, parts = word_count(text), [text]
+    while sum(map(word_count, parts)) < 2 * words:
         parts.append(PADDING[(len(parts) - 1) % len(PADDING)])
     return " ".join(parts)
 

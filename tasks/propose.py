@@ -17,7 +17,10 @@ from tasks.prompts import data
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
 from tasks.texts.duplicates import Known
-from tasks.texts.measures import first_words, overlap, points_at_source, repeats_itself, shares_a_word, words_of
+from tasks.texts.length import first_words, has_unspaced, word_count
+from tasks.texts.measures import overlap, points_at_source, repeats_itself, shares_a_word, words_of
+from tasks.texts.phrases import ANSWER_LABELS, QUESTION_LABELS
+from tasks.texts.scripts import ends_as_question, language_of, may_be_question
 
 Row = dict[str, Any]
 LEAST_WORDS = 4  # of a problem
@@ -87,18 +90,23 @@ class Checks:
             Bad: `leaky` or `duplicate`.
             Malformed: too short.
         """
-        if len(words_of(proposed.problem)) < LEAST_WORDS:
+        if words_in(proposed.problem) < LEAST_WORDS:
             raise Malformed(f"not a problem: {proposed.problem[:60]!r}")
         self.problem(proposed.problem)
-        words = len(words_of(proposed.reference_answer))
+        words = words_in(proposed.reference_answer)
         if words < (least := least_reference_words(self._config)):
             raise Malformed(f"the reference answer has {words} words, and not {least} or more")
         if phrase := points_at_source(proposed.reference_answer):
             raise Bad("leaky", f"the reference answer points at its source: {phrase!r}")
-        n = min(5, words)
+        n = min(5, len(words_of(proposed.reference_answer)))
         if (share := overlap(proposed.reference_answer, proposed.problem, n)) >= LEAK_SHARE:
             raise Bad("leaky", f"{share:.0%} of the reference answer's {n}-grams stand in the problem")
         return proposed
+
+
+def words_in(text: str) -> int:
+    """Words of a text by the measure of every script; marks alone are no words."""
+    return word_count(text) if has_unspaced(text) else len(words_of(text))
 
 
 def least_reference_words(config: TaskConfig) -> int:
@@ -115,8 +123,11 @@ async def _structured(asker: Asker, problem_id: str, document: Row, checks: Chec
     values |= {"topic": values["title"], "format": format_instructions(ProposedProblem, output_format)}
     values |= {"others": f"\nAsked already; ask about something else:\n{checks.others}" if checks.others else ""}
 
+    language = language_of(document["text"])
+
     def render(words: int) -> str:
-        return asker.plan.prompts.render("propose", values | {"document": data(first_words(document["text"], words))})
+        shown = {"document": data(first_words(document["text"], words))}
+        return asker.plan.prompts.render("propose", values | shown, language)
 
     prompt, words = await asker.fitting(render, document["words"])
     return await asker.output(problem_id, "problem", prompt, ProposedProblem, checks.both), words
@@ -127,10 +138,11 @@ async def _stepwise(asker: Asker, problem_id: str, document: Row, checks: Checks
     values = {"title": data(document["title"] or "untitled"), "topic": topic(document)}
     values |= {"others": f"\nNot these, they were asked already:\n{checks.others}" if checks.others else ""}
 
+    language = language_of(document["text"])
+
     def render(words: int) -> str:
-        return asker.plan.prompts.render(
-            "problem_step", values | {"document": data(first_words(document["text"], words))}
-        )
+        shown = {"document": data(first_words(document["text"], words))}
+        return asker.plan.prompts.render("problem_step", values | shown, language)
 
     prompt, words = await asker.fitting(render, document["words"])
     # a prompt file that ends so wants a question; a writing task has none
@@ -143,9 +155,8 @@ async def _stepwise(asker: Asker, problem_id: str, document: Row, checks: Checks
     values |= {"problem": problem}
 
     def render_reference(words: int) -> str:
-        return asker.plan.prompts.render(
-            "reference_step", values | {"document": data(first_words(document["text"], words))}
-        )
+        shown = {"document": data(first_words(document["text"], words))}
+        return asker.plan.prompts.render("reference_step", values | shown, language)
 
     reference_prompt, words = await asker.fitting(render_reference, words)  # longer than the first by the problem
     read_reference = partial(_with_reference, problem, checks=checks)
@@ -160,15 +171,16 @@ def topic(document: Row) -> str:
 def _question(text: str, title: str | None, checks: Checks, question: bool = False) -> str:
     """The first line, without quotes and labels before it; it must name what it asks about."""
     line = text.strip().splitlines()[0]
-    label, sep, rest = line.partition(":")
-    line = rest if sep and label.strip(" *#").lower() in ("question", "problem", "task") else line
+    label, sep, rest = line.replace("：", ":", 1).partition(":")
+    line = rest if sep and label.strip(" *#").lower() in QUESTION_LABELS else line
     line = line.strip(' \t"“”*#')
-    if len(words_of(line)) < LEAST_WORDS:
+    line = line[1:-1] if line[:1] in "「『" and line[-1:] in "」』" else line
+    if words_in(line) < LEAST_WORDS:
         raise Malformed(f"not a problem: {line[:60]!r}")
     checks.problem(line)
-    if question and not line.endswith("?"):
+    if question and not may_be_question(line):
         raise Malformed(f"not a question: {line[:60]!r}")
-    if title and line.endswith("?") and not shares_a_word(line, title):
+    if title and ends_as_question(line) and not shares_a_word(line, title):
         raise Malformed(f"the question does not name its subject, {title}")
     return line
 
@@ -177,6 +189,8 @@ def _with_reference(problem: str, text: str, checks: Checks) -> ProposedProblem:
     text = text.strip()
     for label in ("Answer:", "**Answer:**"):
         text = text.removeprefix(label).strip()
+    label, colon, rest = text.replace("：", ":", 1).partition(":")
+    text = rest.strip() if colon and label.strip(" *").casefold() in ANSWER_LABELS else text
     if repeats_itself(text):
         raise Malformed("the reference answer repeats itself")
     return checks.both(ProposedProblem(problem=problem, reference_answer=text[:16000]))

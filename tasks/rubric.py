@@ -20,10 +20,13 @@ from tasks.prompts import data
 from tasks.propose import topic
 from tasks.staging.plan import Plan, shown_answers
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
-from tasks.texts.measures import first_words, overlap, points_at_source, sentences
+from tasks.texts.length import WORD, first_words, length
+from tasks.texts.measures import overlap, points_at_source, sentences
+from tasks.texts.scripts import ends_as_question, is_latin, language_of
 
 Row = dict[str, Any]
-_BULLET = re.compile(r"^\s*(?:-(?!\d)|[*•]|\(?\d{1,2}[.)](?!\d))\s*")  # neither "2.5 mg" nor "-5 °C" loses a part
+# neither "2.5 mg" nor "-5 °C" loses a part
+_BULLET = re.compile(r"^\s*(?:-(?!\d)|[*•・●]|[(（]?\d{1,2}[.)）](?!\d)|\d{1,2}[、．]|[①-⑳])\s*")
 
 
 async def rubric(
@@ -78,10 +81,12 @@ async def _structured(asker: Asker, rubric_id: str, document: Row, problem: Row,
         "format": format_instructions(Rubric, output_format),
     }  # fmt: skip
 
+    language = language_of(document["text"])
+
     def render(answers: list[Row], words: int) -> str:
         material = _material(document, problem, words) if config.rubric.show_document else ""
         some = _shown(answers, config.rubric.shown_answer_max_words)
-        return asker.plan.prompts.render("rubric", values | {"material": material, "answers": some})
+        return asker.plan.prompts.render("rubric", values | {"material": material, "answers": some}, language)
 
     note = None
     asked_for = len(shown)
@@ -148,7 +153,7 @@ async def _stepwise(asker: Asker, rubric_id: str, document: Row, problem: Row, _
     def render(words: int) -> str:
         material = f'Text:\n"""\n{data(first_words(document["text"], words))}\n"""\n\n'
         seen = values | {"material": material if config.rubric.show_document else ""}
-        return asker.plan.prompts.render("facts_step", seen)
+        return asker.plan.prompts.render("facts_step", seen, language_of(document["text"]))
 
     prompt, words = await asker.fitting(render, document["words"])
     asked = await asker.text(rubric_id, "facts", prompt, lambda text: facts_rubric(text, problem["problem"], most))
@@ -172,7 +177,7 @@ def facts_rubric(text: str, problem: str, max_criteria: int) -> Rubric:
     for fact in stated:
         if len(facts) == max_criteria:
             break
-        if not 4 <= len(fact.split()) <= 60 or fact.endswith((":", "?")) or points_at_source(fact):
+        if not _stated(fact) or fact.endswith((":", "：")) or ends_as_question(fact) or points_at_source(fact):
             continue
         if overlap(fact, problem, 3) >= 0.6 or any(overlap(fact, other, 3) >= 0.6 for other in facts):
             continue
@@ -182,8 +187,14 @@ def facts_rubric(text: str, problem: str, max_criteria: int) -> Rubric:
     return Rubric(criteria=[_criterion(n, fact) for n, fact in enumerate(facts, 1)])
 
 
+def _stated(fact: str) -> bool:
+    """Whether a line is as long as a statement. Four words in Latin letters; where others write articles and
+    prepositions as part of a word, as Arabic, Hebrew, Korean and Russian do, three."""
+    return WORD * (4 if is_latin(fact) else 3) <= length(fact) <= 60 * WORD
+
+
 def _criterion(number: int, fact: str) -> Criterion:
-    label = " ".join(fact.split()[:5])[:60]
+    label = " ".join(first_words(fact, 5).split())[:60]
     description = f"The answer says: {fact}"[:900]
     return Criterion(name=f"{number} {label}", gold=fact[:600], description=description, weight=1.0)
 

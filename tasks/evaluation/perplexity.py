@@ -12,17 +12,23 @@ from tasks.engine.protocol import Engine, Likelihood
 from tasks.evaluation.bench import Bench, Measure, Subject, Tables
 from tasks.evaluation.heldout import NotRun
 from tasks.evaluation.statistics import mean_interval
+from tasks.texts.length import first_words
 
 GIVEN_WORDS = 12
 
 
+def given_and_scored(text: str, most_words: int) -> tuple[str, str]:
+    """The first words of a text, and what follows them up to `most_words`; nothing where it is too short."""
+    start = first_words(" ".join(text.split()), most_words)
+    given = first_words(start, GIVEN_WORDS)
+    return given, start[len(given) :].strip()
+
+
 async def nats_of(bench: Bench, subject: Subject) -> dict[str, float]:
     """Nats a token by document, of those that could be scored."""
-    asked = [
-        Likelihood("evaluate", row["document_id"], " ".join(words[:GIVEN_WORDS]), (" ".join(words[GIVEN_WORDS:]),))
-        for row in bench.documents
-        if len(words := row["text"].split()[: bench.config.evaluation.perplexity_words]) > GIVEN_WORDS
-    ]
+    most = bench.config.evaluation.perplexity_words
+    halves = ((row["document_id"], *given_and_scored(row["text"], most)) for row in bench.documents)
+    asked = [Likelihood("evaluate", document_id, given, (scored,)) for document_id, given, scored in halves if scored]
     found: dict[str, float] = {}
 
     async def work(engine: Engine) -> Tables:

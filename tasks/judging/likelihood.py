@@ -21,7 +21,7 @@ from tasks.asking.asker import Asked, Asker
 from tasks.engine.protocol import Likelihood
 from tasks.judging.case import Case, Marks, Row, one_by_one
 from tasks.prompts import data
-from tasks.texts.measures import overlap
+from tasks.texts.measures import gram_size, overlap
 
 COPIED_SHARE = 0.6  # of a fact's word 3-grams that stand in the problem
 
@@ -62,8 +62,7 @@ likelihood = one_by_one(rate)
 
 def copied(gold: str, problem: str) -> bool:
     """Whether a fact stands in the problem already. Facts of one or two words are looked for as they are."""
-    n = max(1, min(3, len(gold.split())))
-    return overlap(gold, problem, n) >= COPIED_SHARE
+    return overlap(gold, problem, gram_size(gold, 3)) >= COPIED_SHARE
 
 
 def gains_of(told: str, untold: str) -> list[float | None]:

@@ -74,13 +74,22 @@ class Prompts:
         """Name to hash of the text: part of a stage's fingerprint and of the footers."""
         return {name: hashlib.sha256(self.text(name).encode()).hexdigest()[:16] for name in names}
 
-    def render(self, name: str, values: Mapping[str, str]) -> str:
+    def render(self, name: str, values: Mapping[str, str], language: str | None = None) -> str:
         """Fill the slots of a prompt in one pass.
+
+        Args:
+            language: that of the text which the prompt is about, by `tasks.texts.scripts.language_of`. A prompt of ours
+                is in English, so another language is asked for in a first line; a prompt of the user's own is sent
+                as it is. English needs no line, and its prompts are what they were before there was one.
 
         Raises:
             UserError: the file has a slot that this prompt does not know.
         """
-        return fill(self.text(name), values, name)
+        own = "" if language in (None, "English") or not self._is_ours(name) else in_language(str(language))
+        return own + fill(self.text(name), values, name)
+
+    def _is_ours(self, name: str) -> bool:
+        return self.folders[0].parent == HERE or not (self.folders[0] / f"{name}.txt").exists()
 
 
 def fill(template: str, values: Mapping[str, str], name: str = "prompt") -> str:
@@ -93,6 +102,12 @@ def fill(template: str, values: Mapping[str, str], name: str = "prompt") -> str:
         return values[slot]
 
     return _SLOT.sub(value, template)
+
+
+def in_language(language: str) -> str:
+    """The line that asks for the text's own language, by name where its script has one language only."""
+    name = "" if " script" in language else f"{language}, "
+    return f"Write in {name}the language of the text below. Keys and tags of the form asked for stay as they are.\n\n"
 
 
 def data(text: str) -> str:

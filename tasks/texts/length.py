@@ -5,11 +5,11 @@ A word is what white space parts, as it always was. In scripts without spaces, f
     three words in Chinese characters, two in Kana, one in Thai, Lao, Tibetan, Burmese and Khmer letters;
 
 punctuation between them counts as nothing. So 1,000 words of English are 1,670 characters of Chinese or about 2,100 of
-Japanese, which mix both. The proportions are those that translators reckon with: 1,300 to 1,800 Chinese characters
-for 1,000 English words (AnyCount, Word Count in Oriental Languages), 1.6 to 1.7 characters a word of running Chinese (Zheng
-1957, DeFrancis 1943), 1.95 Japanese characters an English word, and for the alphabets the five letters of an English
-word. Minimum and maximum of documents, cutting, what fits a context, gaps between the lengths of answers, and every
-column `words` are in this measure.
+Japanese, which mix both. The proportions are those that translators reckon with: 1,300 to 1,800 Chinese characters for
+1,000 English words (AnyCount, Word Count in Oriental Languages), 1.6 to 1.7 characters a word of running Chinese
+(DeFrancis 1943, Zheng 1957), 1.95 Japanese characters an English word, and for the alphabets the five letters of an
+English word. Minimum and maximum of documents, cutting, what fits a context, gaps between the lengths of answers, and
+every column `words` are in this measure.
 """
 
 import re
@@ -56,6 +56,8 @@ def first_words(text: str, count: int) -> str:
     if not has_unspaced(text):
         match = re.match(rf"\s*(?:\S+\s+){{0,{count - 1}}}\S*", text)
         return match.group(0).strip() if match else ""
+    if length(text) <= WORD * count:
+        return text.strip()
     left, end, apart = WORD * count, 0, True
     for match in _PIECE.finditer(text):
         piece = match.group(0)
@@ -63,7 +65,8 @@ def first_words(text: str, count: int) -> str:
         cost = length(piece) if has_unspaced(piece) else _cost(piece, spaced, text[match.end() : match.end() + 1])
         if cost > left:
             break
-        left, end, apart = left - cost, match.end(), False
+        left, apart = left - cost, False
+        end = match.end() if cost or not spaced else end  # an opening mark belongs to what follows
     return text[:end].strip()
 
 

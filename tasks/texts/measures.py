@@ -2,9 +2,14 @@
 
 import re
 
-_SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|[。！？][」』”’）]*")
-_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Thai, Kana, Han
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+from tasks.texts.length import WORD, has_unspaced, length
+from tasks.texts.length import first_words as first_words
+from tasks.texts.phrases import POINTING, REFUSING
+from tasks.texts.scripts import HANGUL, JOINED, UNSPACED, is_latin, share_a_script
+
+# 3.14 and "e.g." have no white space after them; the marks of other scripts need none
+_SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|[。！？｡．؟۔।॥።။།][\"'」』”’）)】\]]*")
+_WORD = re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]|(?<=[^\W{UNSPACED}])[{JOINED}]+)+")
 _POINTING = re.compile(
     r"\b(?:(?:the|this|that|above|given|following|provided)\s+(?:\w+\s+)?"
     r"(?:passage|text|document|article|excerpt|paragraph|author)|according to the (?:text|passage|document|article)"
@@ -44,26 +49,46 @@ def sentences(text: str) -> list[str]:
 
 def repeats_itself(text: str) -> bool:
     """Whether a sentence of at least four words stands in the text twice: what small models fall into."""
-    said = [sentence.casefold() for sentence in sentences(text) if len(sentence.split()) >= 4]
+    said = [sentence.casefold() for sentence in sentences(text) if length(sentence) >= 4 * WORD]
     return len(set(said)) < len(said)
 
 
 def shares_a_word(text: str, topic: str) -> bool:
-    """Whether the text names the topic: has one of its words of four letters or more (any, where none is so long)."""
+    """Whether the text names the topic: has one of its words of four letters or more (any, where none is so long).
+
+    Only Latin letters are held to whole words. In other scripts, where words take prefixes and endings or no spaces
+    stand between them, three letters in a row are enough, or two characters of Chinese, Kana and Hangul. A title in a
+    script that the text does not use (`report_17` over a Chinese text) cannot be asked for.
+    """
+    if not share_a_script(text, topic):
+        return True
+    said = text.casefold()
     words = set(re.findall(r"\w+", topic.casefold()))
     long_words = {word for word in words if len(word) >= 4} or words
-    return bool(long_words & set(re.findall(r"\w+", text.casefold())))
+    if is_latin(topic) or long_words & set(re.findall(r"\w+", said)):
+        return bool(long_words & set(re.findall(r"\w+", said)))
+    return any(part in said for part in letter_runs(topic))
+
+
+def letter_runs(text: str) -> set[str]:
+    """What stands for words in a text whose words have no fixed form: runs of three letters inside its words, of two
+    characters in scripts without spaces and in Hangul; a shorter word as it is."""
+    runs: set[str] = set()
+    for word in re.findall(rf"[{UNSPACED}{HANGUL}]+|(?:[^\W{UNSPACED}{HANGUL}]|[{JOINED}])+", text.casefold()):
+        n = min(len(word), 2 if re.match(f"[{UNSPACED}{HANGUL}]", word) else 3)
+        runs |= {word[i : i + n] for i in range(len(word) - n + 1)}
+    return runs
 
 
 def points_at_source(text: str) -> str | None:
     """The phrase by which a problem points at a document that its reader will not see, if there is one."""
-    match = _POINTING.search(text)
+    match = _POINTING.search(text) or (None if text.isascii() else POINTING.search(text))
     return match.group(0) if match else None
 
 
 def refuses(text: str) -> bool:
     """Whether an answer is a refusal to answer."""
-    return bool(_REFUSAL.match(text))
+    return bool(_REFUSAL.match(text) or (not text.isascii() and REFUSING.match(text)))
 
 
 def words_of(text: str) -> list[str]:
@@ -83,7 +108,6 @@ def overlap(part: str, whole: str, n: int = 5) -> float:
     return len(own & shingles(whole, n)) / len(own) if own else 0.0
 
 
-def first_words(text: str, count: int) -> str:
-    """The first `count` words with the white space between them as it is."""
-    match = re.match(rf"\s*(?:\S+\s+){{0,{max(count - 1, 0)}}}\S*", text)
-    return match.group(0).strip() if match and count > 0 else ""
+def gram_size(text: str, most: int) -> int:
+    """The n for n-grams of a text: `most`, or less where it has fewer words (characters, in scripts without)."""
+    return max(1, min(most, len(text.split()) if not has_unspaced(text) else len(words_of(text))))

@@ -41,6 +41,11 @@ _LATIN = re.compile(f"[{_SCRIPTS['Latin']}]")
 _NOT_LATIN = re.compile(f"[{''.join(run for name, run in _SCRIPTS.items() if name != 'Latin')}]")
 _ENGLISH = re.compile(r"\b(?:the|of|and|to|is|that|for|with|are|was|from|this|by|have|you)\b", re.IGNORECASE)
 _ENGLISH_SHARE, _ENOUGH_WORDS = 0.06, 20
+LANGUAGES_OF = {
+    "Han": "Chinese", "Han and Kana": "Japanese", "Kana": "Japanese", "Hangul": "Korean", "Hebrew": "Hebrew",
+    "Greek": "Greek", "Thai": "Thai", "Tamil": "Tamil", "Georgian": "Georgian", "Armenian": "Armenian", "Lao": "Lao",
+    "Burmese": "Burmese", "Khmer": "Khmer", "Bopomofo": "Chinese",
+}  # fmt: skip
 QUESTION_MARKS = ("?", "？", "؟", "\u037e", "⁇", "か。")  # the last one: a question in Japanese needs no mark
 _NO_MARKS = frozenset({"Thai", "Lao", "Tibetan", "Burmese", "Khmer"})  # a question is one by its words
 
@@ -65,26 +70,19 @@ def script_of(text: str) -> str | None:
 
 
 def language_of(text: str) -> str | None:
-    """English, or another language as far as a script tells: its name, or that of the script. None: too short to tell.
+    """English, or another language as far as a script tells: its name, or "Arabic script". None: too short to tell.
 
     What is asked is only whether a model has to be told not to write English. A text in Latin letters is taken for
     English where at least 6 % of its words are the commonest ones of English (an English text has 20 to 30 %).
     """
     script = script_of(text)
     if script != "Latin":
-        return _LANGUAGES.get(script, script) if script else None
+        return LANGUAGES_OF.get(script, f"{script} script") if script else None
     start = text[:_LOOKED_AT]
     words = len(start.split())
     if words < _ENOUGH_WORDS:
         return None
     return "English" if len(_ENGLISH.findall(start)) >= _ENGLISH_SHARE * words else "Latin script, not English"
-
-
-_LANGUAGES = {
-    "Han": "Chinese", "Han and Kana": "Japanese", "Kana": "Japanese", "Hangul": "Korean", "Hebrew": "Hebrew",
-    "Greek": "Greek", "Thai": "Thai", "Tamil": "Tamil", "Georgian": "Georgian", "Armenian": "Armenian", "Lao": "Lao",
-    "Burmese": "Burmese", "Khmer": "Khmer", "Bopomofo": "Chinese",
-}  # fmt: skip
 
 
 def is_latin(text: str) -> bool:
