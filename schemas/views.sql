@@ -1,5 +1,18 @@
--- the words of a text, lower case, of any script
-CREATE MACRO words(t) AS regexp_extract_all(lower(t), '[\p{L}\p{N}]+');
+-- the words of a text, lower case; in scripts that do not part words by spaces, every character is one
+CREATE MACRO words(t) AS regexp_extract_all(lower(t),
+    '[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanmar}\p{Khmer}]|(?:\p{N}|\p{Mn}|\p{Mc}|'
+    || '[^\P{L}\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanmar}\p{Khmer}])+');
+
+-- what a text is about, for a look at whether another one says it too: words of four letters or more; two characters in
+-- a row where every character is a word, and in Hangul, whose words are short and take endings
+CREATE MACRO content_words(t) AS
+list_transform([words(t)], lambda w: list_distinct(list_concat(
+    list_filter(w, lambda x: len(x) >= 4 AND NOT regexp_matches(x, '\p{Hangul}')),
+    list_filter(list_transform(range(1, len(w)), lambda i: w[i] || w[i + 1]), lambda x: regexp_full_match(x,
+        '[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanmar}\p{Khmer}]{2}')),
+    flatten(list_transform(list_filter(w, lambda x: regexp_matches(x, '\p{Hangul}')), lambda x:
+        list_transform(range(1, greatest(len(x), 2)), lambda i: x[i:i + 1])))
+)))[1];
 
 -- the different word n-grams of a text, as hashes; an empty list where it has fewer words
 CREATE MACRO ngrams(t, n) AS

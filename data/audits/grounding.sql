@@ -1,6 +1,6 @@
 -- title: Grounding of gold facts
--- meaning: Share of gold facts (of up to 500 rubrics) of whose words with four letters or more at least 0.6 stand in the
---   document. Low: the rubric invents what it checks.
+-- meaning: Share of gold facts (of up to 500 rubrics) of whose words with four letters or more (two characters in a row,
+--   in scripts without spaces and Hangul) at least 0.6 stand in the document. Low: the rubric invents what it checks.
 -- threshold: 0.4
 -- direction: at_least
 -- blocks: no
@@ -10,11 +10,11 @@ WITH sample AS (
     QUALIFY row_number() OVER (PARTITION BY run, round ORDER BY hash(rubric_id)) <= 500
 ),
 fact AS (
-    SELECT run, round, document_id, list_distinct(list_filter(words(c.gold), lambda w: len(w) >= 4)) AS w
+    SELECT run, round, document_id, content_words(c.gold) AS w
     FROM sample, unnest(criteria) AS u(c)
 ),
 document AS (
-    SELECT run, round, document_id, list_distinct(words(text)) AS w
+    SELECT run, round, document_id, content_words(text) AS w
     FROM documents SEMI JOIN sample USING (run, round, document_id) WHERE status = 'ok'
 )
 SELECT run, round, avg((len(list_intersect(f.w, d.w)) >= 0.6 * len(f.w))::INT) AS value, count(*) AS n

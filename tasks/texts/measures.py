@@ -3,7 +3,6 @@
 import re
 
 from tasks.texts.length import WORD, has_unspaced, length
-from tasks.texts.length import first_words as first_words
 from tasks.texts.phrases import POINTING, REFUSING
 from tasks.texts.scripts import HANGUL, JOINED, UNSPACED, is_latin, share_a_script
 
