@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from schemas.ids import content_id
 from schemas.load import PROJECT
 from tasks.corpus import Selection, read, select
 from tasks.corpus.files import files_of
+from tasks.corpus.twins import Earlier
 from tasks.staging.reuse import documents_of
 from tasks.staging.stage import TASK_OPTIONS, Round
 from tasks.storage.manifests import documents_manifest, documents_path, write_documents_manifest
-from tasks.storage.store import Row
+from tasks.storage.store import Row, Store
 
 SAMPLES = PROJECT / "data" / "corpora"
 REJECTED = "rejected-00000"
@@ -81,7 +82,7 @@ def sample_documents(config: CorpusConfig, exclude: Sequence[str] = ()) -> Selec
     return selection
 
 
-def _selection(config: CorpusConfig, exclude: Sequence[str]) -> Selection:
+def _selection(config: CorpusConfig, exclude: Sequence[str], earlier: Iterable[Earlier] = ()) -> Selection:
     records = read(
         corpus_source(config.source), text_column=config.text_column, title_column=config.title_column,
         hub_config=config.hub_config, hub_split=config.hub_split,
@@ -89,7 +90,7 @@ def _selection(config: CorpusConfig, exclude: Sequence[str]) -> Selection:
     return select(
         records, documents=config.documents, heldout_documents=config.heldout_documents, min_words=config.min_words,
         max_words=config.max_words, long_texts=config.long_texts, heldout_share=config.heldout_share,
-        seed=config.seed, exclude=set(exclude),
+        seed=config.seed, exclude=set(exclude), earlier=earlier,
     )  # fmt: skip
 
 
@@ -173,7 +174,7 @@ def _drawn(round_: Round) -> tuple[dict[str, list[Any]], Row]:
     plan, store = round_.plan, round_.store
     used = [row["document_id"] for r in range(plan.round) for name in store.files("documents", r)
             for row in store.read("documents", r, name, ["document_id"])]  # fmt: skip
-    selection = _selection(plan.config.corpus, used)
+    selection = _selection(plan.config.corpus, used, _earlier(store, plan.round))
     if error := unusable(plan.config.corpus, selection):
         _show_rejects(round_, selection)
         raise error
@@ -184,3 +185,12 @@ def _drawn(round_: Round) -> tuple[dict[str, list[Any]], Row]:
     files["heldout-00000"] = [row for row in selection.rows if row["status"] == "ok" and row["split"] == "heldout"]
     files[REJECTED] = [row for row in selection.rows if row["status"] != "ok"]
     return files, shards
+
+
+def _earlier(store: Store, round_: int) -> Iterator[Earlier]:
+    """The documents that earlier rounds have trained on or held out."""
+    for number in range(round_):
+        for name in store.files("documents", number):
+            for row in store.read("documents", number, name, ["source", "text", "split", "status"]):
+                if row["status"] == "ok":
+                    yield Earlier(row["source"], row["text"], row["split"])

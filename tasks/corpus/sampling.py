@@ -6,6 +6,7 @@ comes first; and a later round that excludes what was used goes on where the ear
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 from typing import Generic, TypeVar
@@ -14,6 +15,7 @@ from tasks.corpus.identity import Split, hash64, split_of
 from tasks.corpus.records import BadRecord
 from tasks.corpus.rejects import Rejects, Why, reject_row
 from tasks.corpus.rows import DocumentRow
+from tasks.corpus.twins import Earlier, reserve, twins
 
 T = TypeVar("T")
 
@@ -89,7 +91,9 @@ class Sampler:
     met: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self._best: dict[Split, Lowest[Found]] = {split: Lowest(limit) for split, limit in self.wanted.items()}
+        self._best: dict[Split, Lowest[Found]] = {
+            split: Lowest(limit + reserve(limit)) for split, limit in self.wanted.items()
+        }
         self._copies: dict[Split, Lowest[_Copy]] = {split: Lowest(self.max_reject_rows) for split in self.wanted}
         self._rejects = Rejects(self.max_reject_rows)
 
@@ -131,6 +135,26 @@ class Sampler:
     def why(self, kinds: int) -> list[Why]:
         """The commonest kinds of reasons why something is not usable."""
         return self._rejects.why(kinds)
+
+    def settle(self, earlier: Iterable[Earlier] = ()) -> list[DocumentRow]:
+        """Leaves no more than is wanted, and nothing whose twin is on the other side; returns those as rows.
+
+        To be called once, when all is offered. Without twins, those stay who would have been drawn without a reserve.
+        """
+        found = twins(list(self.chosen.values()), earlier)
+        left: dict[Split, int] = dict(self.wanted)
+        rows: list[DocumentRow] = []
+        for drawn in sorted(self.chosen.values(), key=lambda drawn: (drawn.priority, drawn.document_id)):
+            twin = found.get(drawn.document_id)
+            if left[drawn.split] and not twin:
+                left[drawn.split] -= 1
+                continue
+            del self.chosen[drawn.document_id]
+            if left[drawn.split] and twin:
+                rows.append({**drawn.row(), "split": twin.side, "status": "twin", "reason": twin.reason})
+                self.met["offered"] -= 1 + drawn.copies
+                self.met["twin"] += 1 + drawn.copies  # a copy of a twin is one
+        return rows
 
     def rows(self) -> list[DocumentRow]:
         """The chosen by priority, then rejects by source."""

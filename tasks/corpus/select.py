@@ -10,6 +10,7 @@ from tasks.corpus.records import BadRecord, RawDocument
 from tasks.corpus.rejects import Why
 from tasks.corpus.rows import DocumentRow
 from tasks.corpus.sampling import Found, Sampler
+from tasks.corpus.twins import Earlier
 
 REASONS = 3  # that are named where nothing is usable
 __all__ = ["DocumentRow", "Selection", "Split", "document_id", "select", "split_of"]
@@ -20,7 +21,8 @@ class Selection:
     """What one pass over a corpus gives.
 
     Attributes:
-        rows: the chosen by priority, then rejects by source (a sample of them, where there are too many to keep).
+        rows: the chosen by priority, then near-duplicates of the other side's, then rejects by source (a sample of
+            them, where there are too many to keep).
         seen: records read; a long text is one, however many passages it gives.
         counts: exact number of documents (passages) a status; `not_sampled` and `excluded` have no rows.
         why: the commonest kinds of reasons why something is not usable, each with an example.
@@ -44,6 +46,7 @@ def select(
     seed: int,
     exclude: Collection[str] = (),
     max_reject_rows: int = 10_000,
+    earlier: Iterable[Earlier] = (),
 ) -> Selection:
     """Chooses documents by their content and a seed; fewer than asked for where there are fewer.
 
@@ -58,6 +61,7 @@ def select(
         seed: another seed chooses other documents of the same splits.
         exclude: ids of documents that earlier rounds used.
         max_reject_rows: bounds the rows, not the counts.
+        earlier: documents of earlier rounds, whose near-duplicates stay on their side of the split.
     """
     wanted: dict[Split, int] = {"train": documents, "heldout": heldout_documents}
     sampler = Sampler(wanted, heldout_share, seed, frozenset(exclude), max_reject_rows)
@@ -78,7 +82,10 @@ def select(
                 sampler.reject(BadRecord(source, "too_short", why), title, words)
             else:
                 sampler.reject(BadRecord(source, "empty", f"{source} has no text"), title)
-    return Selection(sampler.rows(), seen, sampler.counts(), sampler.why(REASONS))
+    between = sampler.settle(earlier)
+    rows = sampler.rows()
+    rows[len(sampler.chosen) : len(sampler.chosen)] = between
+    return Selection(rows, seen, sampler.counts(), sampler.why(REASONS))
 
 
 def _texts(record: RawDocument, max_words: int, long_texts: str) -> Iterator[tuple[str, str, str | None]]:

@@ -72,7 +72,10 @@ def test_a_folder_is_read_to_its_depths_in_the_order_of_names(tmp_path: Path) ->
         (tmp_path / name).write_text(name)
     found = list(read(str(tmp_path)))
     assert [doc.source for doc in found if isinstance(doc, RawDocument)] == ["b.txt", "a/b.txt", "a/deep/c.md"]
-    assert [(bad.source, bad.count) for bad in found if isinstance(bad, BadRecord)] == [(".git/", 1), ("picture.png", 1)]
+    assert [(bad.source, bad.count) for bad in found if isinstance(bad, BadRecord)] == [
+        (".git/", 1),
+        ("picture.png", 1),
+    ]
 
 
 @pytest.mark.parametrize(
