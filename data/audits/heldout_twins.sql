@@ -5,27 +5,30 @@
 -- direction: at_most
 -- blocks: yes
 -- needs: 1
-WITH heldout AS (
-    SELECT DISTINCT run, source, md5(array_to_string(words(text), ' ')) AS said, ngrams(text, 5) AS grams
-    FROM documents WHERE split = 'heldout' AND status = 'ok'
+WITH document AS (
+    SELECT run, round, document_id, source, split, md5(array_to_string(w, ' ')) AS said,
+           list_distinct(list_transform(range(1, len(w) - 3), lambda i: hash(w[i], w[i + 1], w[i + 2], w[i + 3], w[i + 4])))
+           AS grams
+    FROM (SELECT *, words(text) AS w FROM documents WHERE status = 'ok')
 ),
-trained AS (
-    SELECT DISTINCT d.run, d.round, d.document_id, d.source, md5(array_to_string(words(d.text), ' ')) AS said,
-           ngrams(d.text, 5) AS grams
-    FROM documents d
-    JOIN problems q ON q.run = d.run AND q.round = d.round AND q.document_id = d.document_id
-    JOIN pairs p ON p.run = q.run AND p.round = q.round AND p.problem_id = q.problem_id
-    WHERE d.status = 'ok' AND d.split = 'train' AND p.status = 'ok' AND d.run IN (SELECT run FROM heldout)
+heldout AS MATERIALIZED (SELECT DISTINCT run, source, said, grams FROM document WHERE split = 'heldout'),
+trained AS MATERIALIZED (
+    SELECT run, round, document_id, source, said, grams FROM document
+    SEMI JOIN (
+        SELECT q.run, q.round, q.document_id FROM problems q
+        JOIN pairs p ON p.run = q.run AND p.round = q.round AND p.problem_id = q.problem_id WHERE p.status = 'ok'
+    ) u USING (run, round, document_id)
+    WHERE split = 'train' AND run IN (SELECT run FROM heldout)
 ),
 shared AS (
-    SELECT t.run, t.round, t.document_id, h.source, any_value(t.own) AS own, any_value(h.own) AS other, count(*) AS both
+    SELECT t.run, t.round, t.document_id, h.source, any_value(t.own) AS own, any_value(h.own) AS other, count(*) AS common
     FROM (SELECT run, round, document_id, len(grams) AS own, unnest(grams) AS gram FROM trained WHERE len(grams) >= 50) t
     JOIN (SELECT run, source, len(grams) AS own, unnest(grams) AS gram FROM heldout WHERE len(grams) >= 50) h
         ON h.run = t.run AND h.gram = t.gram
     GROUP BY ALL
 ),
 twin AS (
-    SELECT run, round, document_id, source FROM shared WHERE both >= 0.9 * (own + other - both)
+    SELECT run, round, document_id, source FROM shared WHERE common >= 0.9 * (own + other - common)
     UNION ALL
     SELECT t.run, t.round, t.document_id, h.source FROM trained t JOIN heldout h ON h.run = t.run AND h.said = t.said
 )
