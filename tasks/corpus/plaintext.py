@@ -7,14 +7,15 @@ from pathlib import Path
 from tasks.corpus import wikitext
 from tasks.corpus.records import BadRecord, Columns, RawDocument, Record, document
 from tasks.corpus.streams import PACKED, UNDECODED, open_text
+from tasks.corpus.titles import titled
+from tasks.corpus.webpages import read_html
 
+_PAGE = re.compile(r"\s*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 PART_CHARS = 8 * 2**20  # beyond any book; a larger file is read in parts that end with a paragraph
-_HEADING = re.compile(r"#\s+(.*?\S)\s*#*\s*")
 
 
 def read_text(path: Path, name: str, columns: Columns) -> Iterator[Record]:
     """The documents of a .txt or .md file; `columns` plays no part here."""
-    del columns
     for first_line, text, alone in _parts(path):
         source = name if alone else f"{name}:{first_line}"
         undecoded = UNDECODED.search(text)
@@ -25,8 +26,10 @@ def read_text(path: Path, name: str, columns: Columns) -> Iterator[Record]:
             )
         elif not text.strip():
             yield BadRecord(source, "empty", f"{name} has no text")
+        elif alone and _PAGE.match(text):  # a page that was saved under the name of a text
+            yield from read_html(path, name, columns)
         else:
-            title, text = _titled(text)
+            title, text = titled(text)
             found = document(source, text, title)
             yield RawDocument(source, found.title or readable(path), found.text)
 
@@ -37,13 +40,6 @@ def readable(path: Path) -> str | None:
     stem = Path(path.stem if path.suffix.lower() in PACKED else path.name).stem
     words = re.sub(r"[-_\s]+", " ", stem.encode(errors="replace").decode()).strip()
     return None if any(c.isdigit() for c in words) else words[:1].upper() + words[1:]
-
-
-def _titled(text: str) -> tuple[str | None, str]:
-    """Takes a `# Title` off the top."""
-    first, _, rest = text.lstrip().partition("\n")
-    found = _HEADING.fullmatch(first)
-    return (found[1], rest) if found and rest.strip() else (None, text)
 
 
 def _parts(path: Path) -> Iterator[tuple[int, str, bool]]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from tasks.corpus import wikitext
 from tasks.corpus.streams import UNDECODED
+from tasks.corpus.titles import as_title
 
 NOT_UTF8 = "is not UTF-8: convert the file with iconv -t utf-8"
 
@@ -83,8 +84,7 @@ def from_row(place: Place, row: object, columns: Columns) -> Record:
         return place.bad("malformed", f"holds a {type(text).__name__} in {columns.text!r}, not text")
     if text is None or not text.strip():
         return place.bad("empty", f"has nothing in {columns.text!r}")
-    title = row.get(columns.title) if columns.title else None
-    return document(place.source, text, str(title) if title is not None else None)
+    return document(place.source, text, as_title(row.get(columns.title)) if columns.title else None)
 
 
 def damaged(name: str, why: str) -> BadRecord:

@@ -6,6 +6,8 @@ Ranges are those of the Unicode blocks; `re` knows no scripts. Digits and punctu
 import re
 from collections import Counter
 
+from resiliparse.parse.lang import detect_fast
+
 HAN = "\u3005-\u3007\u3021-\u3029\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 KANA = "\u3031-\u3035\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 BOPOMOFO = "\u3105-\u312f"
@@ -41,6 +43,16 @@ _LATIN = re.compile(f"[{_SCRIPTS['Latin']}]")
 _NOT_LATIN = re.compile(f"[{''.join(run for name, run in _SCRIPTS.items() if name != 'Latin')}]")
 _ENGLISH = re.compile(r"\b(?:the|of|and|to|is|that|for|with|are|was|from|this|by|have|you)\b", re.IGNORECASE)
 _ENGLISH_SHARE, _ENOUGH_WORDS = 0.06, 20
+_UNSURE = 1200  # the detector's out-of-place measure: what is further from every language it knows is none of them
+_NAMES = {
+    "en": "English", "fr": "French", "de": "German", "es": "Spanish", "pt": "Portuguese", "it": "Italian",
+    "nl": "Dutch",
+    "sv": "Swedish", "no": "Norwegian", "nb": "Norwegian", "nn": "Norwegian", "da": "Danish", "fi": "Finnish",
+    "pl": "Polish", "cs": "Czech", "sk": "Slovak", "sl": "Slovenian", "hr": "Croatian", "hu": "Hungarian",
+    "ro": "Romanian", "tr": "Turkish", "vi": "Vietnamese", "id": "Indonesian", "ca": "Catalan", "la": "Latin",
+    "ru": "Russian", "uk": "Ukrainian", "bg": "Bulgarian", "sr": "Serbian", "ar": "Arabic", "fa": "Persian",
+    "ur": "Urdu", "hi": "Hindi", "mr": "Marathi", "ne": "Nepali", "bn": "Bengali", "te": "Telugu", "sw": "Swahili",
+}  # fmt: skip
 LANGUAGES_OF = {
     "Han": "Chinese", "Han and Kana": "Japanese", "Kana": "Japanese", "Hangul": "Korean", "Hebrew": "Hebrew",
     "Greek": "Greek", "Thai": "Thai", "Tamil": "Tamil", "Georgian": "Georgian", "Armenian": "Armenian", "Lao": "Lao",
@@ -70,19 +82,22 @@ def script_of(text: str) -> str | None:
 
 
 def language_of(text: str) -> str | None:
-    """English, or another language as far as a script tells: its name, or "Arabic script". None: too short to tell.
+    """The language of a text: its name, or "Cyrillic script" where that is all that can be told. None: too short.
 
-    What is asked is only whether a model has to be told not to write English. A text in Latin letters is taken for
-    English where at least 6 % of its words are the commonest ones of English (an English text has 20 to 30 %).
+    The script says it where it has one language; else resiliparse's detector does, unless the text is English for
+    certain: at least 6 % of its words are the commonest ones of English (of an English text, 20 to 30 %).
     """
     script = script_of(text)
-    if script != "Latin":
-        return LANGUAGES_OF.get(script, f"{script} script") if script else None
+    if script is None or script in LANGUAGES_OF:
+        return LANGUAGES_OF.get(script or "")
     start = text[:_LOOKED_AT]
     words = len(start.split())
-    if words < _ENOUGH_WORDS:
+    if words < _ENOUGH_WORDS and script == "Latin":
         return None
-    return "English" if len(_ENGLISH.findall(start)) >= _ENGLISH_SHARE * words else "Latin script, not English"
+    if script == "Latin" and len(_ENGLISH.findall(start)) >= _ENGLISH_SHARE * words:
+        return "English"
+    code, distance = detect_fast(start)
+    return _NAMES.get(code, f"{script} script") if distance < _UNSURE else f"{script} script"
 
 
 def is_latin(text: str) -> bool:

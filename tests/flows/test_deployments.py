@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from prefect.utilities.callables import parameter_schema
 
 from flows.deploy.automation import NAME
