@@ -18,12 +18,12 @@ from schemas.ids import content_id
 from tasks.models.resolve import Resolved, resolve, with_frozen
 from tasks.pair import round_cutoff
 from tasks.runtime import runtime_device, runtime_python
-from tasks.shard import Shards, corpus_stamp, shard_task, shards_of
+from tasks.shard import Shards, known_stamp, shard_task, shards_of
 from tasks.staging.plan import ROLE_OF, Plan, make_plan
 from tasks.staging.reuse import refuse_differences, sources
 from tasks.staging.stage import Round
 from tasks.storage.lock import run_lock
-from tasks.storage.manifests import manifests, write_manifest
+from tasks.storage.manifests import manifest, manifests, write_manifest
 from tasks.storage.store import Row, Store
 from tasks.train import FILE as TRAINED
 from tasks.train import train_task, why_not_trained
@@ -83,7 +83,8 @@ def prepared(config: Config, store: Store, number: int, display: Display) -> tup
     models = {name: resolve(name, config, display.say) for name in sorted(names)}
     identities = {name: model.identity for name, model in models.items()}
     reused = sources(config, store.root, store.run, number)
-    corpus, earlier = corpus_stamp(config.corpus), earlier_problems(store, number)
+    begun = manifest(store, number) or {}
+    corpus, earlier = known_stamp(config.corpus, begun.get("corpus")), earlier_problems(store, number)
     plan = make_plan(config, store.run, number, identities, corpus, earlier, reused)
     refuse_differences(plan, store.root)
     return plan, models

@@ -17,6 +17,7 @@ from schemas.ids import content_id
 from schemas.load import PROJECT
 from tasks.corpus import Selection, read, select
 from tasks.corpus.files import files_of
+from tasks.corpus.records import Record
 from tasks.corpus.twins import Earlier
 from tasks.staging.reuse import documents_of
 from tasks.staging.stage import TASK_OPTIONS, Round
@@ -56,6 +57,28 @@ def corpus_stamp(config: CorpusConfig) -> str | None:
     files = sorted(found for found in files_of(path) if isinstance(found, Path))
     if not files:
         return None
+    return _stamp(files)
+
+
+def known_stamp(config: CorpusConfig, known: str | None) -> str | None:
+    """The stamp of a corpus, and the one that a round `known` before keeps if nothing has changed since.
+
+    Stamps were once of every file below the folder. A round with such a stamp stands as long as those files, or all but
+    the hidden ones of them, are what they were.
+    """
+    stamp = corpus_stamp(config)
+    path = Path(corpus_source(config.source)).expanduser()
+    if known is None or stamp in (None, known) or not path.is_dir():
+        return stamp
+    try:
+        every = sorted(file for file in path.rglob("*") if file.is_file())
+        shown = [file for file in every if not any(part[:1] == "." for part in file.relative_to(path).parts)]
+        return known if known in (_stamp(every), _stamp(shown)) else stamp
+    except OSError:
+        return stamp
+
+
+def _stamp(files: Sequence[Path]) -> str:
     small = sum(file.stat().st_size for file in files) <= STAMP_BYTES
     return content_id("corpus", [(file.name, file.stat().st_size, _mark(file, small)) for file in files])
 
@@ -83,14 +106,22 @@ def sample_documents(config: CorpusConfig, exclude: Sequence[str] = ()) -> Selec
 
 
 def _selection(config: CorpusConfig, exclude: Sequence[str], earlier: Iterable[Earlier] = ()) -> Selection:
-    records = read(
+    return select(
+        records_of(config), documents=config.documents, heldout_documents=config.heldout_documents,
+        min_words=config.min_words, max_words=config.max_words, long_texts=config.long_texts,
+        heldout_share=config.heldout_share, seed=config.seed, exclude=set(exclude), earlier=earlier,
+    )  # fmt: skip
+
+
+def records_of(config: CorpusConfig) -> Iterator[Record]:
+    """What the corpus of a configuration holds, read as a round reads it.
+
+    Raises:
+        UserError: no such corpus, or nothing in it of a kind that can be read.
+    """
+    return read(
         corpus_source(config.source), text_column=config.text_column, title_column=config.title_column,
         hub_config=config.hub_config, hub_split=config.hub_split,
-    )  # fmt: skip
-    return select(
-        records, documents=config.documents, heldout_documents=config.heldout_documents, min_words=config.min_words,
-        max_words=config.max_words, long_texts=config.long_texts, heldout_share=config.heldout_share,
-        seed=config.seed, exclude=set(exclude), earlier=earlier,
     )  # fmt: skip
 
 

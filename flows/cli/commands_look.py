@@ -1,4 +1,4 @@
-"""The commands that look at what is there, and those that decide what stands: status, sql, audit, …, promote."""
+"""The commands that look at what is there, and those that decide what stands: status, look, sql, audit, …, promote."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,6 +24,23 @@ def status(
     if set_ and config is None:
         raise UserError("--set needs the configuration that it changes: pop status demo --set rubric.max_criteria=2")
     print_status(store_of(root, run), out, load_config(config, set_) if config else None)
+
+
+@app.command(epilog="Example: pop look ~/texts --set corpus.text_column=body")
+def look(
+    source: Annotated[str, typer.Argument(help="sample corpus, file, folder, or hf:owner/name")],
+    config: Annotated[str, typer.Option("--config", help="a preset's name or a TOML file")] = "demo",
+    set_: Set = None,
+    format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+) -> None:
+    """What would be read of a corpus, what not and why, before any model is asked. Exit code 1: nothing is usable."""
+    from flows.views.corpus import look_and_print
+    from schemas.load import load_config
+
+    checked = load_config(config, set_)
+    corpus = checked.corpus.model_copy(update={"source": source})
+    if not look_and_print(checked.model_copy(update={"corpus": corpus}), format_, out, err):
+        raise typer.Exit(1)
 
 
 @app.command(epilog='Example: pop sql "select status, count(*) from pairs group by 1"')

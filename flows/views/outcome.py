@@ -7,10 +7,11 @@ from duckdb import DuckDBPyConnection
 from rich.console import Console
 from rich.table import Table
 
+from flows.views.corpus import print_unsuited
 from schemas.config import Config
 from tasks.models.registry import lineage, standing
 from tasks.models.resolve import with_frozen
-from tasks.shard import corpus_stamp
+from tasks.shard import known_stamp
 from tasks.staging.plan import STAGES, TABLE_OF, Plan, Source, make_plan
 from tasks.staging.reconcile import differences
 from tasks.staging.reuse import sources
@@ -122,6 +123,7 @@ def print_status(store: Store, out: Console, wanted: Config | None = None) -> No
             table.add_row(stage, *stage_status(store, plan, stage))
         out.print(table)
         print_funnel(store, number, out)
+        print_unsuited(store, number, plan.config, out)
 
 
 def _plan(store: Store, manifest: dict[str, Any], wanted: Config | None) -> Plan:
@@ -135,7 +137,7 @@ def _plan(store: Store, manifest: dict[str, Any], wanted: Config | None) -> Plan
         for name in {*wanted.roles.model_dump().values(), "policy"}:
             if config.models.get(name) != wanted.models[name] or config.engine.kind != wanted.engine.kind:
                 models[name] = f"changed:{name}"
-        config, corpus = wanted, corpus_stamp(wanted.corpus)
+        config, corpus = wanted, known_stamp(wanted.corpus, corpus)
     return make_plan(config, store.run, number, models, corpus, manifest.get("earlier"), reused)
 
 

@@ -73,7 +73,7 @@ def select(
             continue
         seen += 1
         title = " ".join(normalise(record.title or "").split()) or None
-        for source, text, reason in _texts(record, max_words, long_texts):
+        for source, text, reason in texts_of(record, max_words, long_texts):
             words = word_count(text)
             if words >= max(1, min_words):
                 sampler.offer(Found(document_id(text), source, title, text, words, reason))
@@ -88,7 +88,7 @@ def select(
     return Selection(rows, seen, sampler.counts(), sampler.why(REASONS))
 
 
-def _texts(record: RawDocument, max_words: int, long_texts: str) -> Iterator[tuple[str, str, str | None]]:
+def texts_of(record: RawDocument, max_words: int, long_texts: str) -> Iterator[tuple[str, str, str | None]]:
     """(source, text, what was done to it): the text itself, its passages, or its opening."""
     text = normalise(record.text)
     words = word_count(text)

@@ -1,12 +1,14 @@
 """Phrases that mean the same in other languages than English: pointing at a source, refusing, labels before a text.
 
-Not a full list of any language: the forms that models write most. `KNOWN_IN` names the scripts in which they are looked
+Not a full list of any language: the forms that models write most. `KNOWN_LANGUAGES` are those in which they are looked
 for, so that a person can be told where they are not.
 """
 
 import re
 
-KNOWN_IN = frozenset({"Latin", "Han", "Han and Kana", "Kana", "Hangul", "Arabic", "Cyrillic", "Hebrew", "Devanagari"})
+KNOWN_LANGUAGES = frozenset(
+    {"English", "Chinese", "Japanese", "Korean", "Arabic", "Russian", "Hebrew", "Devanagari script"}
+)
 
 POINTING = re.compile(
     r"本文|上文|下文|原文(?:中|里)|[这該该此本](?:篇|段)?(?:文章|文档|文本|短文|段落|文件)|(?:根据|依据|按照)(?:文章|文档|短文|上述|以上|材料)"

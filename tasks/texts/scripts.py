@@ -44,6 +44,7 @@ _NOT_LATIN = re.compile(f"[{''.join(run for name, run in _SCRIPTS.items() if nam
 _ENGLISH = re.compile(r"\b(?:the|of|and|to|is|that|for|with|are|was|from|this|by|have|you)\b", re.IGNORECASE)
 _ENGLISH_SHARE, _ENOUGH_WORDS = 0.06, 20
 _UNSURE = 1200  # the detector's out-of-place measure: what is further from every language it knows is none of them
+_TOLD_APART = frozenset({"Latin", "Cyrillic", "Arabic"})  # it takes Hindi for Nepali
 _NAMES = {
     "en": "English", "fr": "French", "de": "German", "es": "Spanish", "pt": "Portuguese", "it": "Italian",
     "nl": "Dutch",
@@ -51,7 +52,7 @@ _NAMES = {
     "pl": "Polish", "cs": "Czech", "sk": "Slovak", "sl": "Slovenian", "hr": "Croatian", "hu": "Hungarian",
     "ro": "Romanian", "tr": "Turkish", "vi": "Vietnamese", "id": "Indonesian", "ca": "Catalan", "la": "Latin",
     "ru": "Russian", "uk": "Ukrainian", "bg": "Bulgarian", "sr": "Serbian", "ar": "Arabic", "fa": "Persian",
-    "ur": "Urdu", "hi": "Hindi", "mr": "Marathi", "ne": "Nepali", "bn": "Bengali", "te": "Telugu", "sw": "Swahili",
+    "ur": "Urdu", "sw": "Swahili",
 }  # fmt: skip
 LANGUAGES_OF = {
     "Han": "Chinese", "Han and Kana": "Japanese", "Kana": "Japanese", "Hangul": "Korean", "Hebrew": "Hebrew",
@@ -96,6 +97,8 @@ def language_of(text: str) -> str | None:
         return None
     if script == "Latin" and len(_ENGLISH.findall(start)) >= _ENGLISH_SHARE * words:
         return "English"
+    if script not in _TOLD_APART:
+        return f"{script} script"
     code, distance = detect_fast(start)
     return _NAMES.get(code, f"{script} script") if distance < _UNSURE else f"{script} script"
 
