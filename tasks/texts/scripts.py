@@ -118,6 +118,11 @@ def _families(text: str) -> set[str]:
     return {"Han" if name == "Kana" else name for name in scripts(text)}
 
 
+def question_mark(text: str) -> str:
+    """The mark that ends a question in the script of a text."""
+    return {"Han": "？", "Han and Kana": "？", "Kana": "？", "Arabic": "؟"}.get(script_of(text) or "", "?")
+
+
 def ends_as_question(text: str) -> bool:
     """Whether the last mark is one of those that end a question somewhere."""
     return text.rstrip(" \"'”’」』）)").endswith(QUESTION_MARKS)

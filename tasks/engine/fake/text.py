@@ -13,6 +13,7 @@ from typing import Any
 
 from tasks.engine.fake.schema import instance
 from tasks.engine.fake.words import MARK, Draw, Writer
+from tasks.texts.scripts import question_mark
 
 TAIL_CHARS = 1500  # an output format stands at the end of a prompt
 _PAIR = re.compile(r"<([A-Za-z_][\w-]*)>(.*?)</\1>", re.DOTALL)
@@ -51,7 +52,8 @@ def compose(ask: Ask, index: int = 0, hostile: bool = False) -> str:
     if tagged := _tagged(ask.tail, writer):
         return tagged
     if (subject := _ASKED.search(ask.tail)) and not hostile:
-        return f"{writer.text(6 + writer.draw.below(9)).rstrip('.')} {subject.group(1)}?"
+        mark = question_mark(subject.group(1))
+        return f"{writer.text(6 + writer.draw.below(9)).rstrip('.')} {subject.group(1)}{mark}"
     return writer.text(20 + writer.draw.below(101), "\n" if _LINES.search(ask.tail) else " ")
 
 
