@@ -90,9 +90,8 @@ def test_what_does_not_suit_a_language_is_named() -> None:
     assert unsuited({"English": 99, "Chinese": 1}, demo) == [] == unsuited({}, demo)
     [model] = unsuited({"English": 9, "Chinese": 7}, demo)
     assert "smollm2-135m-instruct was trained on English only" in model and "7 in Chinese" in model
-    told = " ".join(
-        unsuited({"Thai": 3}, load_config("selfplay-health", ["task.type=data", 'evaluation.suites=["ifeval"]']))
-    )
+    suites = ['evaluation.suites=["ifeval"]', "evaluation.ifeval_file=f"]
+    told = " ".join(unsuited({"Thai": 3}, load_config("selfplay-health", ["task.type=data", *suites])))
     assert "not recognised in Thai" in told and "task.type=data" in told and "ifeval" in told
 
 
