@@ -7,6 +7,7 @@ from duckdb import DuckDBPyConnection
 from rich.console import Console
 from rich.table import Table
 
+from flows.views.servers import print_remembered
 from schemas.config import Config
 from tasks.models.registry import lineage, standing
 from tasks.models.resolve import with_frozen
@@ -118,6 +119,7 @@ def print_status(store: Store, out: Console, wanted: Config | None = None) -> No
         for stage in STAGES:
             table.add_row(stage, *stage_status(store, plan, stage))
         out.print(table)
+        print_remembered(store, number, out)
         print_funnel(store, number, out)
 
 

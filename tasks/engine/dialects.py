@@ -1,0 +1,116 @@
+"""How servers are told that an answer must be one of a few words: each kind has a parameter of its own for it.
+
+| dialect | sent | understood by |
+| --- | --- | --- |
+| `choice` | `structured_outputs: {choice: […]}` | vLLM |
+| `gbnf` | `grammar: 'root ::= "a" \\| "b"'` | llama.cpp |
+| `regex` | `regex: (a\\|b)` | SGLang |
+| `json_schema` | `response_format` with an object of one enum | OpenAI, and most that follow it |
+| `none` | nothing: the answer is read as it comes | all |
+
+Which one a server obeys is found out by asking (`tasks.engine.examine`), since servers take parameters that they do not
+know without a word.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Body = dict[str, Any]
+_KEY = "choice"  # of the object that holds the word in JSON
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One way to constrain a choice.
+
+    Attributes:
+        owner: what `/v1/models` calls the owner of a model, at servers that are known to speak it.
+        tokens: enough for any word that is offered, with what stands around it.
+        constrain: the parameters that say so, from the words.
+        logprobs: what a request needs beside, where the log-probabilities of the words are wanted.
+    """
+
+    name: str
+    owner: str
+    tokens: int
+    constrain: Callable[[Sequence[str]], Body]
+    logprobs: Body = field(default_factory=dict)
+
+
+def _schema(choices: Sequence[str]) -> Body:
+    word = {"type": "string", "enum": list(choices)}
+    # strict servers want an object at the top, every key required, and no other
+    whole = {"type": "object", "properties": {_KEY: word}, "required": [_KEY], "additionalProperties": False}
+    form = {"name": _KEY, "strict": True, "schema": whole}
+    return {"response_format": {"type": "json_schema", "json_schema": form}}
+
+
+def _grammar(choices: Sequence[str]) -> Body:
+    return {"grammar": "root ::= " + " | ".join(json.dumps(choice) for choice in choices)}
+
+
+# llama.cpp lists probabilities as they are before the grammar, unless it is asked for those that it draws from; drawn
+# by a temperature of 1 and nothing else, they are the model's own, divided by what the grammar allows
+_AS_DRAWN: Body = {"post_sampling_probs": True, "temperature": 1.0, "top_p": 1.0, "samplers": ["temperature"]}
+
+DIALECTS = {
+    dialect.name: dialect
+    for dialect in (
+        Dialect("choice", "vllm", 8, lambda choices: {"structured_outputs": {"choice": list(choices)}}),
+        Dialect("json_schema", "", 32, _schema),
+        Dialect("gbnf", "llamacpp", 8, _grammar, _AS_DRAWN),
+        Dialect("regex", "sglang", 8, lambda words: {"regex": f"({'|'.join(map(re.escape, words))})"}),
+        Dialect("none", "-", 8, lambda choices: {}),
+    )
+}
+
+
+def in_order(owner: str) -> list[Dialect]:
+    """The dialects to try at a server, that of its kind first; without `none`."""
+    known = [dialect for dialect in DIALECTS.values() if dialect.name != "none"]
+    return sorted(known, key=lambda dialect: dialect.owner != owner)
+
+
+def said(text: str) -> str:
+    """The word of an answer, out of the JSON around it where there is some."""
+    span = _span(text)
+    return text[span[0] : span[1]] if span else text
+
+
+def _span(text: str) -> tuple[int, int] | None:
+    found = re.match(rf'\s*\{{\s*"{_KEY}"\s*:\s*"([^"\\]*)"\s*\}}\s*$', text)
+    return found.span(1) if found else None
+
+
+def word_logprobs(text: str, tokens: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Token and log-probability of what could have stood where the word begins; empty where the server tells none.
+
+    Args:
+        text: the whole answer.
+        tokens: `logprobs.content` of it, one entry a token.
+
+    Example: of `{"choice":"2"}`, cut into `{"`, `choice`, `":"`, `2`, `"}`, it is what `2` stood against.
+    """
+    span, at = _span(text), 0
+    begin = span[0] if span else 0
+    for token in tokens:
+        piece = str(token.get("token") or "")
+        if at + len(piece) > begin or not span:
+            head = piece[: max(0, begin - at)]  # a token may hold the quotation mark and the word
+            return [[name.removeprefix(head).rstrip('"}'), nats] for name, nats in _listed(token) if _fits(name, head)]
+        at += len(piece)
+    return []
+
+
+def _fits(name: Any, head: str) -> bool:
+    return isinstance(name, str) and name.startswith(head)
+
+
+def _listed(token: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    if drawn := token.get("top_probs"):  # llama.cpp's `post_sampling_probs`
+        return [(top.get("token"), math.log(top["prob"])) for top in drawn if top.get("prob")]
+    return [(top.get("token"), top.get("logprob")) for top in token.get("top_logprobs") or []]
