@@ -15,7 +15,7 @@ from openai.types.chat import ChatCompletion
 
 from schemas.config import EngineConfig, ModelConfig
 from schemas.errors import UserError
-from schemas.ids import canonical, seed_of
+from schemas.ids import canonical
 from tasks.engine.capabilities import VLLM, Capabilities
 from tasks.engine.counting import llama_cpp_count
 from tasks.engine.dialects import DIALECTS, said, word_logprobs
@@ -158,8 +158,8 @@ class Client:
         dialect = DIALECTS[self.able.choices if self.config.output_format == "json_schema" else "none"]
         params: dict[str, Any] = {"temperature": 0.0, "max_tokens": dialect.tokens}
         if request.logprobs:
-            params |= {"logprobs": True, "top_logprobs": min(_TOP_LOGPROBS, self.able.top_logprobs)} | dialect.logprobs
-            params |= {"seed": seed_of(request.generation_id(self.model))} if dialect.logprobs else {}
+            params |= {"logprobs": True, "top_logprobs": min(_TOP_LOGPROBS, self.able.top_logprobs)}
+            params |= dialect.logprobs(request.choices)
         params, extra = shaped(params, self._changes), dialect.constrain(request.choices)
         answer, call = await self._chat(request.messages, dialect.tokens, params, extra)
         text = said(_full_text(answer)) if answer else call.message

@@ -16,11 +16,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Body = dict[str, Any]
 _KEY = "choice"  # of the object that holds the word in JSON
+_LIFT_NATS = 50.0
+_NEVER = 1e-12  # the probability of what was not lifted
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,14 @@ class Dialect:
         owner: what `/v1/models` calls the owner of a model, at servers that are known to speak it.
         tokens: enough for any word that is offered, with what stands around it.
         constrain: the parameters that say so, from the words.
-        logprobs: what a request needs beside, where the log-probabilities of the words are wanted.
+        logprobs: what a request needs beside, where the log-probabilities of these words are wanted.
     """
 
     name: str
     owner: str
     tokens: int
     constrain: Callable[[Sequence[str]], Body]
-    logprobs: Body = field(default_factory=dict)
+    logprobs: Callable[[Sequence[str]], Body] = lambda choices: {}
 
 
 def _schema(choices: Sequence[str]) -> Body:
@@ -53,16 +55,24 @@ def _grammar(choices: Sequence[str]) -> Body:
     return {"grammar": "root ::= " + " | ".join(json.dumps(choice) for choice in choices)}
 
 
-# llama.cpp lists probabilities as they are before the grammar, unless it is asked for those that it draws from; drawn
-# by a temperature of 1 and nothing else, they are the model's own, divided by what the grammar allows
-_AS_DRAWN: Body = {"post_sampling_probs": True, "temperature": 1.0, "top_p": 1.0, "samplers": ["temperature"]}
+def _as_drawn(choices: Sequence[str]) -> Body:
+    """llama.cpp lists probabilities before the grammar, unless it is asked for those that it draws from.
+
+    Drawn by a temperature of 1 and nothing else, they are the model's own. It draws before it looks at the grammar, and
+    again if need be; the same lift for all words lets the first draw be one of them, so what is listed is always the
+    model's own probabilities divided by their sum over the words.
+    """
+    lifted = [[choice, _LIFT_NATS] for choice in choices]
+    drawn = {"temperature": 1.0, "top_p": 1.0, "samplers": ["temperature"], "seed": 0}
+    return {"post_sampling_probs": True, "logit_bias": lifted, **drawn}
+
 
 DIALECTS = {
     dialect.name: dialect
     for dialect in (
         Dialect("choice", "vllm", 8, lambda choices: {"structured_outputs": {"choice": list(choices)}}),
         Dialect("json_schema", "", 32, _schema),
-        Dialect("gbnf", "llamacpp", 8, _grammar, _AS_DRAWN),
+        Dialect("gbnf", "llamacpp", 8, _grammar, _as_drawn),
         Dialect("regex", "sglang", 8, lambda words: {"regex": f"({'|'.join(map(re.escape, words))})"}),
         Dialect("none", "-", 8, lambda choices: {}),
     )
@@ -112,5 +122,5 @@ def _fits(name: Any, head: str) -> bool:
 
 def _listed(token: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     if drawn := token.get("top_probs"):  # llama.cpp's `post_sampling_probs`
-        return [(top.get("token"), math.log(top["prob"])) for top in drawn if top.get("prob")]
+        return [(top.get("token"), math.log(top["prob"])) for top in drawn if (top.get("prob") or 0) > _NEVER]
     return [(top.get("token"), top.get("logprob")) for top in token.get("top_logprobs") or []]

@@ -168,7 +168,7 @@ class Examination:
         for dialect in in_order(owner):
             body = self._standard | {"temperature": 0.0, "max_tokens": dialect.tokens}
             if listed:
-                body |= {"logprobs": True, "top_logprobs": listed} | dialect.logprobs
+                body |= {"logprobs": True, "top_logprobs": listed} | dialect.logprobs(_DIGITS)
             answer = await self._optional(body, dialect.constrain(_DIGITS))
             if answer and said(_text(answer)).strip() in _DIGITS:
                 words = word_logprobs(_text(answer), _content(answer) or [])
@@ -247,8 +247,10 @@ class Examination:
 
 
 def _names(card: Mapping[str, Any]) -> set[str]:
+    """What a model is called: llama.cpp goes by the whole path of its file, which nobody writes."""
     aliases = card.get("aliases")
-    return {str(card.get("id")), *map(str, aliases if isinstance(aliases, list) else ())}
+    names = {str(card.get("id")), *map(str, aliases if isinstance(aliases, list) else ())}
+    return names | {name.rsplit("/", 1)[-1] for name in names}
 
 
 def _context(card: Mapping[str, Any]) -> int | None:
