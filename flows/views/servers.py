@@ -48,7 +48,7 @@ def _facts(able: Capabilities) -> dict[str, str]:
     logprobs = f"{able.top_logprobs} a token" if able.top_logprobs else "none"
     of_choice = "" if not able.top_logprobs else f", of choices {'too' if able.choice_logprobs else 'not'}"
     return {
-        "kind": able.owner or "unknown",
+        "owner": able.owner or "not told",
         "name": listed[able.listed],
         "context": f"{able.context} tokens" if able.context else "not told",
         "tokenizer": tokens[able.tokenizer],

@@ -21,6 +21,7 @@ from typing import Any
 
 Body = dict[str, Any]
 _KEY = "choice"  # of the object that holds the word in JSON
+_WORD = rf'\{{\s*"{_KEY}"\s*:\s*"([^"\\]*)"'
 _LIFT_NATS = 50.0
 _NEVER = 1e-12  # the probability of what was not lifted
 
@@ -71,7 +72,7 @@ DIALECTS = {
     dialect.name: dialect
     for dialect in (
         Dialect("choice", "vllm", 8, lambda choices: {"structured_outputs": {"choice": list(choices)}}),
-        Dialect("json_schema", "", 32, _schema),
+        Dialect("json_schema", "", 48, _schema),
         Dialect("gbnf", "llamacpp", 8, _grammar, _as_drawn),
         Dialect("regex", "sglang", 8, lambda words: {"regex": f"({'|'.join(map(re.escape, words))})"}),
         Dialect("none", "-", 8, lambda choices: {}),
@@ -87,13 +88,8 @@ def in_order(owner: str) -> list[Dialect]:
 
 def said(text: str) -> str:
     """The word of an answer, out of the JSON around it where there is some."""
-    span = _span(text)
-    return text[span[0] : span[1]] if span else text
-
-
-def _span(text: str) -> tuple[int, int] | None:
-    found = re.match(rf'\s*\{{\s*"{_KEY}"\s*:\s*"([^"\\]*)"\s*\}}\s*$', text)
-    return found.span(1) if found else None
+    whole = re.fullmatch(rf"\s*{_WORD}\s*\}}\s*", text)
+    return whole[1] if whole else text
 
 
 def word_logprobs(text: str, tokens: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
@@ -101,17 +97,18 @@ def word_logprobs(text: str, tokens: Sequence[Mapping[str, Any]]) -> list[list[A
 
     Args:
         text: the whole answer.
-        tokens: `logprobs.content` of it, one entry a token.
+        tokens: `logprobs.content` of it, one entry a token; llama.cpp's have the Markdown fence that the answer lacks.
 
     Example: of `{"choice":"2"}`, cut into `{"`, `choice`, `":"`, `2`, `"}`, it is what `2` stood against.
     """
-    span, at = _span(text), 0
-    begin = span[0] if span else 0
-    for token in tokens:
-        piece = str(token.get("token") or "")
-        if at + len(piece) > begin or not span:
+    pieces = [str(token.get("token") or "") for token in tokens]
+    word = re.search(_WORD, "".join(pieces)) if said(text) != text else None
+    at, begin = 0, word.start(1) if word else 0
+    for token, piece in zip(tokens, pieces, strict=True):
+        if at + len(piece) > begin or word is None:
             head = piece[: max(0, begin - at)]  # a token may hold the quotation mark and the word
-            return [[name.removeprefix(head).rstrip('"}'), nats] for name, nats in _listed(token) if _fits(name, head)]
+            told = [(name, nats) for name, nats in _listed(token) if _fits(name, head)]
+            return [[name.removeprefix(head).rstrip('"}') if word else name, nats] for name, nats in told]
         at += len(piece)
     return []
 

@@ -25,7 +25,7 @@ Body = dict[str, Any]
 
 _LIMIT_SEC = 120.0  # for one tiny request
 _DIGITS = ("3", "7")
-_MESSAGES = [{"role": "user", "content": "Say hello."}]
+_PROMPT, _NATURAL = "Say hello.", "Say one digit, 3 or 7."
 _SCHEMA = {
     "type": "object", "properties": {"digit": {"type": "string", "enum": list(_DIGITS)}}, "required": ["digit"],
     "additionalProperties": False,
@@ -171,8 +171,9 @@ class Examination:
                 body |= {"logprobs": True, "top_logprobs": listed} | dialect.logprobs(_DIGITS)
             answer = await self._optional(body, dialect.constrain(_DIGITS))
             if answer and said(_text(answer)).strip() in _DIGITS:
-                words = word_logprobs(_text(answer), _content(answer) or [])
-                return dialect.name, any(str(word).strip() in _DIGITS for word, _ in words)
+                if listed and not _tells(answer):  # of what a model would hardly say, some servers list nothing
+                    answer = await self._optional(body, dialect.constrain(_DIGITS), _NATURAL) or answer
+                return dialect.name, _tells(answer)
         return "none", False
 
     async def _json_schema(self) -> Obeyed:
@@ -214,14 +215,14 @@ class Examination:
         except (Rejected, PopError, AttributeError, IndexError, TypeError):
             return False
 
-    async def _optional(self, body: Body, constraint: Body | None = None) -> Body | None:
+    async def _optional(self, body: Body, constraint: Body | None = None, prompt: str = _PROMPT) -> Body | None:
         """The answer to a request that a server may refuse or fail at; None where it does."""
         try:
-            return await self._once(self._chat(body, constraint))
+            return await self._once(self._chat(body, constraint, prompt))
         except (Rejected, PopError):
             return None
 
-    async def _chat(self, body: Body, constraint: Body | None = None) -> Body:
+    async def _chat(self, body: Body, constraint: Body | None = None, prompt: str = _PROMPT) -> Body:
         """A chat completion.
 
         Raises:
@@ -230,7 +231,7 @@ class Examination:
         self._requests += 1
         create: Any = self._replica.client.chat.completions.create
         answer: Any = await self._once(sent(
-            self._replica.url, create, model=self._name, messages=_MESSAGES,
+            self._replica.url, create, model=self._name, messages=[{"role": "user", "content": prompt}],
             extra_body=shaped(body, self._changes) | (constraint or {}),
         ))  # fmt: skip
         whole = answer.model_dump() if hasattr(answer, "model_dump") else None
@@ -244,6 +245,11 @@ class Examination:
                 return await asking
         except TimeoutError:
             raise Fault(self._replica.url, "slow", f"no answer to a tiny request in {_LIMIT_SEC:.0f} s") from None
+
+
+def _tells(answer: Body) -> bool:
+    """Whether an answer lists the log-probability of a digit where the digit stands."""
+    return any(str(word).strip() in _DIGITS for word, _ in word_logprobs(_text(answer), _content(answer) or []))
 
 
 def _names(card: Mapping[str, Any]) -> set[str]:

@@ -99,6 +99,8 @@ def entry(token: str, *others: str) -> dict[str, Any]:
          [["2", 0.0], ["1", -1.0], ["no", -2.0]]),
         ('{"choice":"2"}', [entry('{"choice":'), entry('"2', '"1', "null"), entry('"}')], [["2", 0.0], ["1", -1.0]]),
         ("2", [{"token": "2", "top_probs": [{"token": "2", "prob": 1.0}, {"token": "1", "prob": 0.0}]}], [["2", 0.0]]),
+        ('{"choice": "2"}', [entry("```json\n"), entry('{"choice": "'), entry("2", "1"), entry('"}\n```')],
+         [["2", 0.0], ["1", -1.0]]),
         ("2", [], []),
         ('{"choice":"2"}', [{"token": None}], []),
     ],
