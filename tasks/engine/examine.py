@@ -135,9 +135,7 @@ class Examination:
                 if name is None:
                     raise UserError(f"{self._replica.url} answers nothing: {no.message[:300]}") from None
                 if name in ("top_logprobs", "logprobs"):
-                    smaller = name == "top_logprobs" and wanted["top_logprobs"] > 5
-                    wanted |= {"top_logprobs": 5} if smaller else {}
-                    wanted = wanted if smaller else {k: v for k, v in wanted.items() if "logprobs" not in k}
+                    wanted = _with_fewer(wanted, no.message)
                 else:
                     refused[name] = no.message
                     wanted.pop(name)
@@ -180,7 +178,7 @@ class Examination:
         form = {"type": "json_schema", "json_schema": {"name": "digit", "strict": True, "schema": _SCHEMA}}
         body = self._standard | {"temperature": 0.0, "max_tokens": 32}
         try:
-            answer = await self._once(self._chat(body, {"response_format": form}))
+            answer = await self._chat(body, {"response_format": form})
             return "obeyed" if json.loads(_text(answer))["digit"] in _DIGITS else "ignored"
         except Rejected:
             return "refused"
@@ -216,11 +214,15 @@ class Examination:
             return False
 
     async def _optional(self, body: Body, constraint: Body | None = None, prompt: str = _PROMPT) -> Body | None:
-        """The answer to a request that a server may refuse or fail at; None where it does."""
-        try:
-            return await self._once(self._chat(body, constraint, prompt))
-        except (Rejected, PopError):
-            return None
+        """The answer to a request that a server may refuse or fail at; None where it does, twice if it fails."""
+        for _ in range(2):
+            try:
+                return await self._chat(body, constraint, prompt)
+            except Fault:
+                continue
+            except (Rejected, PopError):
+                break
+        return None
 
     async def _chat(self, body: Body, constraint: Body | None = None, prompt: str = _PROMPT) -> Body:
         """A chat completion.
@@ -279,6 +281,16 @@ def _spoken_of(message: str, body: Body, changes: Mapping[str, Any]) -> str | No
     there = [name for name in _LEFT_OUT if name in body]
     spoken = [name for name in there if re.search(rf"\b{_sent_as(name, changes)}\b", message)]
     return next(iter(spoken or there), None)
+
+
+def _with_fewer(body: Body, message: str) -> Body:
+    """A request for as many log-probabilities as the server says that it gives, else for 5, else for none."""
+    now = body["top_logprobs"]
+    told = [int(number) for number in re.findall(r"\b\d{1,2}\b", message) if 0 < int(number) < now]
+    fewer = max(told, default=5 if now > 5 else 0)
+    if fewer:
+        return {**body, "top_logprobs": fewer}
+    return {name: value for name, value in body.items() if "logprobs" not in name}
 
 
 def _sent_as(name: str, changes: Mapping[str, Any]) -> str:

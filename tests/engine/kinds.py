@@ -40,6 +40,8 @@ class Kinds(BaseHTTPRequestHandler):
         if refused := next((name for name in REFUSES.get(kind, ()) if name in body), None):
             words = f"Unsupported parameter: '{refused}'.{MENDS.get(refused, '')}"
             return self._send(400, {"error": {"message": "Invalid request." if kind in SILENT else words}})
+        if kind == "few" and body.get("top_logprobs", 0) > 8:
+            return self._send(400, {"error": {"message": "Requested sample logprobs of 20, which is more than 8"}})
         return self._send(200, answer(kind, body))
 
     def _send(self, status: int, value: Any) -> None:

@@ -57,6 +57,7 @@ def examined(*urls: str, **model: Any) -> Capabilities:
         ("openai", {"choices": "json_schema", "json_schema": "obeyed", "choice_logprobs": True, "refused": {}}),
         ("plain", {"choices": "none", "json_schema": "ignored", "tokenizer": "none", "prompt_logprobs": False}),
         ("closed", {"choices": "none", "json_schema": "refused", "top_logprobs": 0, "refused": {}}),
+        ("few", {"top_logprobs": 4, "refused": {}}),  # of 8 that it would give; the words are few
         ("unlisted", {"listed": None, "context": None}),
         ("alias", {"listed": False}),
     ],
