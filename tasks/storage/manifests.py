@@ -32,6 +32,19 @@ def write_manifest(store: Store, round_: int, content: Row) -> None:
     _publish(store, _path(store, round_, "round"), content)
 
 
+def servers_manifest(store: Store, round_: int) -> Row:
+    """What the servers of a round's models were found to be able to do, by the model's name; empty before it is asked.
+
+    A model's entry: `asked` (address, name and parameters that it holds for), `able`, and `each` server's own.
+    """
+    return store.manifest(_path(store, round_, "servers")) or {}
+
+
+def write_servers_manifest(store: Store, round_: int, content: Row) -> None:
+    """Remember it, so that a round that goes on need not ask again."""
+    _publish(store, _path(store, round_, "servers"), content)
+
+
 def documents_path(store: Store, round_: int) -> str:
     """Where the names of a round's shards are; written when all of them are there."""
     return _path(store, round_, "documents")

@@ -1,0 +1,130 @@
+"""What a server was found to be able to do, and which roles and rating modes that is enough for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from schemas.config import Config
+from schemas.errors import UserError
+
+ROLES = ("propose", "answer", "rubric", "judge")
+# what stands in `params` for a parameter that a server refuses, where it is not simply left out
+_OTHER_NAMES = {"max_tokens": "max_completion_tokens", "seed": "random_seed"}
+
+Obeyed = Literal["obeyed", "ignored", "refused"]
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """Of a model at a server.
+
+    Attributes:
+        listed: whether the server's list has the name; None where it has no list.
+        owner: what the list calls the model's owner: vllm, llamacpp, …
+        context: in tokens; None where the server does not say.
+        tokenizer: whose form `/tokenize` has; `none` where there is none.
+        choices: the dialect (`tasks.engine.dialects`) in which a choice is obeyed.
+        json_schema: what becomes of a `response_format` with a schema.
+        top_logprobs: how many log-probabilities a token are listed, of 20 asked for.
+        choice_logprobs: whether those of a choice's words are.
+        prompt_logprobs: whether a prompt's tokens have log-probabilities, by vLLM's `prompt_logprobs`.
+        refused: parameters that the server refuses, each with its own words.
+        requests: that it took to find out.
+    """
+
+    listed: bool | None = True
+    owner: str = "vllm"
+    context: int | None = None
+    tokenizer: Literal["vllm", "llama.cpp", "none"] = "vllm"
+    choices: str = "choice"
+    json_schema: Obeyed = "obeyed"
+    top_logprobs: int = 20
+    choice_logprobs: bool = True
+    prompt_logprobs: bool = True
+    refused: Mapping[str, str] = field(default_factory=dict)
+    requests: int = 0
+
+    def stored(self) -> dict[str, Any]:
+        """For a manifest."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> "Capabilities":
+        """Out of a manifest, of this version or another."""
+        known = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in stored.items() if name in known})
+
+
+# vLLM, and the stand-in that speaks as it does: what is assumed of a server until it is asked
+VLLM = Capabilities()
+
+
+def common(found: Sequence[Capabilities]) -> Capabilities:
+    """What all of a model's replicas can do."""
+    one = found[0]
+    if len(found) == 1:
+        return one
+    same = all(other.choices == one.choices for other in found)
+    return Capabilities(
+        listed=one.listed, owner=one.owner,
+        context=min((other.context for other in found if other.context), default=None),
+        tokenizer=one.tokenizer if all(other.tokenizer == one.tokenizer for other in found) else "none",
+        choices=one.choices if same else "none",
+        json_schema=next((other.json_schema for other in found if other.json_schema != "obeyed"), "obeyed"),
+        top_logprobs=min(other.top_logprobs for other in found),
+        choice_logprobs=same and all(other.choice_logprobs for other in found),
+        prompt_logprobs=all(other.prompt_logprobs for other in found),
+        refused={name: why for other in found for name, why in other.refused.items()},
+        requests=sum(other.requests for other in found),
+    )  # fmt: skip
+
+
+def modes(able: Capabilities) -> dict[str, str | None]:
+    """Each rating mode: None where a judge at that server can play it, else what the server lacks."""
+    likelihood = None
+    if able.tokenizer != "vllm":
+        likelihood = "/tokenize in vLLM's form"
+    elif not able.prompt_logprobs:
+        likelihood = "log-probabilities of the prompt (vLLM's prompt_logprobs)"
+    logprob = None if able.top_logprobs >= 3 else "log-probabilities of what could be written"
+    return {"pointwise": None, "logprob": logprob, "likelihood": likelihood, "pairwise": None, "anchor": None}
+
+
+def require(config: Config, name: str, able: Capabilities) -> None:
+    """Say at the start what would only fail when answers and rubrics are paid for.
+
+    Raises:
+        UserError: a role of this model cannot be played at its server; names what would work.
+    """
+    roles = [role for role in ROLES if getattr(config.roles, role) == name]
+    if not roles:
+        return
+    if able.refused:
+        raise UserError(_refused(name, able))
+    writes = [role for role in roles if role != "judge" or config.rating.mode not in ("likelihood", "logprob")]
+    structured = config.task.dialect == "structured" and config.models[name].output_format == "json_schema"
+    if structured and able.json_schema == "refused" and any(role != "answer" for role in writes):
+        raise UserError(
+            f"models.{name}: the server refuses JSON schemas (response_format), which structured outputs are asked "
+            f"with; set models.{name}.output_format=tags"
+        )
+    if "judge" in roles and (lacks := modes(able)[config.rating.mode]):
+        work = ", ".join(mode for mode, lack in modes(able).items() if lack is None)
+        raise UserError(
+            f"rating.mode={config.rating.mode} cannot work with the judge models.{name}: its server has no {lacks}; "
+            f"set rating.mode to one of {work}, or roles.judge to another model"
+        )
+
+
+def _refused(name: str, able: Capabilities) -> str:
+    """The one line of settings that makes a server take what it refused."""
+    mend = ", ".join(f"{one} = {_instead(one, why)}" for one, why in able.refused.items())
+    words = " ".join(next(iter(able.refused.values())).split())[:200]
+    return (
+        f"models.{name}: the server refuses {' and '.join(able.refused)} ({words}); set models.{name}.params={{{mend}}}"
+    )
+
+
+def _instead(name: str, why: str) -> str:
+    other = _OTHER_NAMES.get(name)
+    return f'"{other}"' if other and other in why else "false"

@@ -1,0 +1,78 @@
+"""A server of many kinds, told apart by the first part of the path: each takes, refuses and obeys other parameters."""
+
+import json
+import re
+from http.server import BaseHTTPRequestHandler
+from typing import Any, ClassVar
+
+Body = dict[str, Any]
+
+# what a kind obeys beside plain text, which parameters it refuses by name, and what its list of models says
+OBEYS = {"vllm": "structured_outputs", "sglang": "regex", "llamacpp": "grammar", "openai": "response_format"}
+REFUSES = {
+    "gpt": ("max_tokens", "top_p"), "strict": ("structured_outputs", "grammar", "regex", "seed"),
+    "closed": ("response_format", "structured_outputs", "grammar", "regex", "logprobs"), "sour": ("seed",),
+}  # fmt: skip
+MENDS = {"max_tokens": " Use 'max_completion_tokens' instead.", "seed": " Did you mean 'random_seed'?"}
+SILENT = ("sour",)  # refuses without a name
+
+
+class Kinds(BaseHTTPRequestHandler):
+    """Says hello, or 7 where it is constrained in a way that its kind obeys; every request stands in `asked`."""
+
+    asked: ClassVar[list[tuple[str, Body]]] = []
+
+    def do_GET(self) -> None:
+        """The list of models."""
+        kind, _, tail = self.path.strip("/").partition("/")
+        card = {"id": "m", "owned_by": kind, "meta": {"n_ctx": 4096}}
+        if tail != "v1/models" or kind == "unlisted":
+            return self._send(404, {"error": {"message": "Not Found"}})
+        return self._send(200, {"data": [{"id": "other"}] if kind in ("alias", "anyname") else [card]})
+
+    def do_POST(self) -> None:
+        """A chat completion; /tokenize and /v1/completions are not there."""
+        kind, _, tail = self.path.strip("/").partition("/")
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.asked.append((kind, body))
+        if tail != "v1/chat/completions" or (body["model"] != "m" and kind != "anyname"):
+            return self._send(404, {"error": {"message": f"no model {body.get('model')}"}})
+        if refused := next((name for name in REFUSES.get(kind, ()) if name in body), None):
+            words = f"Unsupported parameter: '{refused}'.{MENDS.get(refused, '')}"
+            return self._send(400, {"error": {"message": "Invalid request." if kind in SILENT else words}})
+        if kind == "few" and body.get("top_logprobs", 0) > 8:
+            return self._send(400, {"error": {"message": "Requested sample logprobs of 20, which is more than 8"}})
+        return self._send(200, answer(kind, body))
+
+    def _send(self, status: int, value: Any) -> None:
+        out = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(out)))
+        self.end_headers()
+        self.wfile.write(out)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+def answer(kind: str, body: Body) -> Body:
+    """A whole chat completion, with log-probabilities where they are asked for."""
+    obeyed = OBEYS.get("openai" if kind in ("strict", "gpt") else kind, "response_format" if kind == "vllm" else "-")
+    text = "Hello."
+    if obeyed in body and obeyed == "response_format":
+        (key,) = body[obeyed]["json_schema"]["schema"]["properties"]
+        text = json.dumps({key: "7"})
+    elif obeyed in body:
+        text = "7"
+    pieces = re.findall(r'\{"|": "|"\}|\w+|\W', text)
+    top = [{"token": word, "logprob": nats} for word, nats in (("7", -0.2), ("3", -1.9), ("x", -4.0))]
+    content = [
+        {"token": piece, "logprob": -0.2, "top_logprobs": top if piece == "7" else top[2:] * 4} for piece in pieces
+    ]
+    return {
+        "id": "1", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [{
+            "index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text},
+            "logprobs": {"content": content} if body.get("logprobs") else None,
+        }], "usage": {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10},
+    }  # fmt: skip
