@@ -25,6 +25,15 @@ def write(path, value, pieces=1):
             out.flush()
             time.sleep(step_sec if pieces > 1 else 0)
 
+fails, _, how = os.environ.get("STANDIN_FAILS", "").partition(":")  # e.g. `check:137` or `finish:hang`, once
+before = Path(__file__).with_name("failed-" + script)
+if fails == script and not before.exists():
+    before.touch()
+    time.sleep(60 if how == "hang" else 0)
+    os.kill(os.getpid(), 9) if how == "137" else os._exit(int(how))
+with Path(__file__).with_name("ran").open("a") as ran:
+    ran.write(script + " ")
+
 if script == "serve_on_cpu":
     faults = os.environ.get("STANDIN_SERVER", "").split()
     dull = json.loads((Path(option("--model")) / "config.json").read_text()).get("dull")
