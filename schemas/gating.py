@@ -112,6 +112,13 @@ class GateConfig(Section):
         default_factory=lambda: {"perplexity.difference": 0.2},
         description="metrics that may fall by at most this much (perplexity: nats a token); further: rolled back",
     )
+    share_tolerance: float = Field(
+        0.05,
+        ge=0.0,
+        le=1.0,
+        description="the shares of finished and of rated answers may be this much below the parent's; else the metric "
+        "must clear the threshold with the missing answers at their worst",
+    )
     min_problems: int = Field(16, ge=2, le=100_000, description="problems that the metric must rest on")
     health: HealthConfig = Field(HealthConfig(), description="what the check of a trained model looks at")
     patience: int = Field(3, ge=1, le=1000, description="rounds in a row without a promotion after which to stop")

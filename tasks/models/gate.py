@@ -11,6 +11,7 @@ from schemas.gating import GateConfig
 
 Row = dict[str, Any]
 Verdict = Literal["promote", "hold", "roll_back"]
+SHARES = ("finished_share", "rated_share")
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ def decide(gate: GateConfig, model_id: str, rows: Sequence[Row]) -> Decision:
     """Promote, hold or roll back a candidate by its rows of `evaluations`.
 
     Rolled back: a guard fell by more than its bound. Held: the metric or a guard was not measured, rests on too few
-    problems, or its interval does not clear the threshold. Promoted: all else. A number that is not finite counts as
-    not measured.
+    problems, its interval does not clear the threshold, or it clears it only among the survivors (see `_survivors`).
+    Promoted: all else. A number that is not finite counts as not measured.
     """
     known = {f"{row['suite']}.{row['metric']}": row for row in rows if row["model_id"] == model_id}
     guards = tuple(_guard(known, metric, most) for metric, most in sorted(gate.guards.items()))
@@ -63,9 +64,41 @@ def decide(gate: GateConfig, model_id: str, rows: Sequence[Row]) -> Decision:
     said = f"{gate.metric} {value:+.4g} (95 %: {low:+.4g} to {high:+.4g}, n = {row['n']})"
     if row["n"] is None or row["n"] < gate.min_problems:
         return decided("hold", f"{said} rests on fewer than {gate.min_problems} problems (gate.min_problems)")
-    if low > gate.threshold:
-        return decided("promote", f"{said} clears {gate.threshold:g}")
-    return decided("hold", f"{said} does not clear {gate.threshold:g}")
+    if low <= gate.threshold:
+        return decided("hold", f"{said} does not clear {gate.threshold:g}")
+    missing_too, bounded = _survivors(gate, known)
+    return decided("promote" if missing_too else "hold", f"{said} clears {gate.threshold:g}{bounded}")
+
+
+def _survivors(gate: GateConfig, known: Mapping[str, Row]) -> tuple[bool, str]:
+    """Whether the difference is also one of the answers that are missing, and what is said of them.
+
+    Where the candidate's answers are finished and rated as often as the parent's (within `gate.share_tolerance`; more
+    often is no harm), what is missing is no news of the candidate. Else the difference must clear the threshold with
+    the missing answers at their worst. Suites that measure no such shares have nothing missing to tell of.
+    """
+    suite, most = gate.metric.partition(".")[0], gate.share_tolerance
+    fell = [share for share in SHARES if _of(known, suite, f"{share}_difference", 0.0) < -most]
+    compared = _of(known, suite, "compared_share", 1.0)
+    if not fell and compared >= 1 - most:
+        return True, ""
+    told = [f"only {compared:.0%} of the comparisons can be read"] if compared < 1 - most else []
+    for share in fell:
+        ours, change = _of(known, suite, share, math.nan), _of(known, suite, f"{share}_difference", math.nan)
+        told.append(f"{ours:.0%} of its answers are {share.removesuffix('_share')} (the parent's: {ours - change:.0%})")
+    row = known.get(f"{suite}.worst_difference", {})
+    value, low, high = (_finite(row, end) for end in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return False, f" among the answers that are there; but {', '.join(told)}, and the worst case is not known"
+    worst = f"with the missing ones at their worst it is {value:+.4g} (95 %: {low:+.4g} to {high:+.4g}, n = {row['n']})"
+    clears = low > gate.threshold
+    ends = "which clears it too" if clears else f"which does not (gate.share_tolerance = {most:g})"
+    return clears, f" among the answers that are there; but {', '.join(told)}, and {worst}, {ends}"
+
+
+def _of(known: Mapping[str, Row], suite: str, metric: str, otherwise: float) -> float:
+    value = _finite(known.get(f"{suite}.{metric}", {}), "value")
+    return otherwise if value is None else value
 
 
 def _guard(known: Mapping[str, Row], metric: str, max_fall: float) -> Guard:
