@@ -23,7 +23,11 @@ def exam(ours: Scores, theirs: Scores) -> list[Row]:
     marks = [Marks(scores, {p: [s is not None for s in row] for p, row in scores.items()}) for scores in (ours, theirs)]
     means = [one.means() for one in marks]
     gaps = [means[0][p] - means[1][p] for p in sorted(means[0].keys() & means[1].keys())]
-    found = [*share_measures("m", marks[0]), *share_measures("p", marks[1]), *gap_measures("m", *marks, 400, 0)]
+    found = [
+        *share_measures("m", marks[0]),
+        *share_measures("p", marks[1]),
+        *gap_measures("m", marks[0], marks[1], 400, 0),
+    ]
     rows = [asdict(measure) | {"suite": "heldout"} for measure in found]
     value, low, high = mean_interval(gaps, 400, 0)
     plain = {"value": value, "low": low, "high": high, "n": len(gaps), "status": "ok", "reason": None}
