@@ -17,7 +17,7 @@ from flows.views.artifacts import decision_artifact, lineage_artifact
 from flows.views.display import Display
 from schemas.config import Config
 from schemas.errors import CheckFailed, CorpusUsedUp, UnfitModel, UserError
-from tasks.models.gate import Decision, decide, refuse_unmeasured, unfit
+from tasks.models.gate import Decision, decide, refuse_unmeasured, too_few, unfit
 from tasks.models.registry import (
     Standing,
     decisions,
@@ -55,6 +55,8 @@ async def selfplay_flow(
         display.logger = get_run_logger()
         with run_lock(store):
             settle(store)  # a kill may have come between a decision and what follows from it
+        if (few := too_few(config)) is not None:
+            display.say(few)
         finished = 0
         while (why := stop_reason(config, store, rounds, new_rounds, finished)) is None:
             number = next_round(store)

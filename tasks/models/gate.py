@@ -136,3 +136,29 @@ def refuse_unmeasured(config: Config) -> None:
             raise UserError(
                 f"the gate looks at {metric}: add {suite!r} to evaluation.suites, or change gate.metric or gate.guards"
             )
+
+
+# Of a problem's difference between two models, two answers each: measured (benchmarks/RESULTS.md), in points of 0 to 2.
+DEVIATION = 0.12
+WORTH_SEEING = 0.1  # a gain above the threshold that an evaluation should not miss
+_SIGMAS = 1.96 + 0.84  # the interval's half, and what a chance of 4 in 5 takes
+
+
+def gain_seen(problems: int, deviation: float = DEVIATION) -> float:
+    """The gain above the threshold that is promoted four times in five, by as many problems."""
+    return _SIGMAS * deviation / math.sqrt(problems)
+
+
+def too_few(config: Config) -> str | None:
+    """What to say where the held-out problems are too few for the gate; None where they will do."""
+    heldout = config.corpus.heldout_documents * config.task.problems_per_document
+    problems, threshold = min(config.evaluation.problems, heldout), config.gate.threshold
+    if config.gate.metric != "heldout.difference" or not problems or gain_seen(problems) <= WORTH_SEEING:
+        return None
+    enough = math.ceil((_SIGMAS * DEVIATION / WORTH_SEEING) ** 2)
+    named = "evaluation.problems" if problems == config.evaluation.problems else "corpus.heldout_documents"
+    seen, wanted = threshold + gain_seen(problems), threshold + WORTH_SEEING
+    return (
+        f"{problems} held-out problems ({named}) are few for gate.threshold = {threshold:g}: to be promoted four times "
+        f"in five, a candidate must be better by about {seen:.2f}; for {wanted:g} it takes {enough} problems or more"
+    )
