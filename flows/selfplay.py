@@ -20,6 +20,7 @@ from schemas.errors import CheckFailed, CorpusUsedUp, UnfitModel, UserError
 from tasks.models.gate import Decision, decide, refuse_unmeasured, too_few, unfit
 from tasks.models.registry import (
     Standing,
+    asked_of_standing,
     decisions,
     find,
     gate_decision,
@@ -117,7 +118,8 @@ async def one_round(config: Config, store: Store, number: int) -> Row:
         raise UserError(f"self-play needs rounds that train, and these do not: {outcome['not_trained']}")
     model_id = outcome["model"]["model_id"]
     measured = await evaluate_flow(settings, run=store.run, model=str(number), root=store.root)
-    return await gate_task(settings, store, number, model_id, decide(config.gate, model_id, measured))
+    decision = decide(config.gate, model_id, measured, asked_of_standing(store) + 1)
+    return await gate_task(settings, store, number, model_id, decision)
 
 
 def from_standing(config: Config, now: Standing) -> Config:

@@ -119,6 +119,11 @@ class GateConfig(Section):
         description="the shares of finished and of rated answers may be this much below the parent's; else the metric "
         "must clear the threshold with the missing answers at their worst",
     )
+    correct_rounds: bool = Field(
+        False,
+        description="widen the interval with each candidate asked of the same parent, so that many rounds err "
+        "as seldom as one question",
+    )
     min_problems: int = Field(16, ge=2, le=100_000, description="problems that the metric must rest on")
     health: HealthConfig = Field(HealthConfig(), description="what the check of a trained model looks at")
     patience: int = Field(3, ge=1, le=1000, description="rounds in a row without a promotion after which to stop")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Literal
 
 from schemas.config import Config
@@ -39,8 +40,8 @@ class Decision:
     guards: tuple[Guard, ...] = ()
 
 
-def decide(gate: GateConfig, model_id: str, rows: Sequence[Row]) -> Decision:
-    """Promote, hold or roll back a candidate by its rows of `evaluations`.
+def decide(gate: GateConfig, model_id: str, rows: Sequence[Row], asked: int = 1) -> Decision:
+    """Promote, hold or roll back a candidate by its rows of `evaluations`; it is the `asked`th of the same parent.
 
     Rolled back: a guard fell by more than its bound. Held: the metric or a guard was not measured, rests on too few
     problems, its interval does not clear the threshold, or it clears it only among the survivors (see `_survivors`).
@@ -64,13 +65,26 @@ def decide(gate: GateConfig, model_id: str, rows: Sequence[Row]) -> Decision:
     said = f"{gate.metric} {value:+.4g} (95 %: {low:+.4g} to {high:+.4g}, n = {row['n']})"
     if row["n"] is None or row["n"] < gate.min_problems:
         return decided("hold", f"{said} rests on fewer than {gate.min_problems} problems (gate.min_problems)")
-    if low <= gate.threshold:
+    if (end := _corrected(gate, value, low, asked)) != low:
+        said += f", from {end:+.4g} on as candidate {asked} of the same parent (gate.correct_rounds),"
+    if end <= gate.threshold:
         return decided("hold", f"{said} does not clear {gate.threshold:g}")
-    missing_too, bounded = _survivors(gate, known)
+    missing_too, bounded = _survivors(gate, known, asked)
     return decided("promote" if missing_too else "hold", f"{said} clears {gate.threshold:g}{bounded}")
 
 
-def _survivors(gate: GateConfig, known: Mapping[str, Row]) -> tuple[bool, str]:
+def _corrected(gate: GateConfig, value: float, low: float, asked: int) -> float:
+    """The low end of the interval for the `asked`th question about one parent.
+
+    Asked often enough, the same problems let any candidate through. The kth question may err in 2.5 % / (k (k + 1)) of
+    cases, which over all of them add up to 2.5 %; the interval's lower half is widened as a normal one would be.
+    """
+    if not gate.correct_rounds:
+        return low
+    return value - (value - low) * NormalDist().inv_cdf(1 - 0.025 / (asked * (asked + 1))) / 1.96
+
+
+def _survivors(gate: GateConfig, known: Mapping[str, Row], asked: int) -> tuple[bool, str]:
     """Whether the difference is also one of the answers that are missing, and what is said of them.
 
     Where the candidate's answers are finished and rated as often as the parent's (within `gate.share_tolerance`; more
@@ -91,7 +105,7 @@ def _survivors(gate: GateConfig, known: Mapping[str, Row]) -> tuple[bool, str]:
     if value is None or low is None or high is None:
         return False, f" among the answers that are there; but {', '.join(told)}, and the worst case is not known"
     worst = f"with the missing ones at their worst it is {value:+.4g} (95 %: {low:+.4g} to {high:+.4g}, n = {row['n']})"
-    clears = low > gate.threshold
+    clears = _corrected(gate, value, low, asked) > gate.threshold
     ends = "which clears it too" if clears else f"which does not (gate.share_tolerance = {most:g})"
     return clears, f" among the answers that are there; but {', '.join(told)}, and {worst}, {ends}"
 

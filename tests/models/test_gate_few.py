@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from schemas.gating import GateConfig
 from schemas.load import load_config
-from tasks.models.gate import Decision, gain_seen, too_few
-from tasks.models.registry import Standing, record
-from tasks.storage.store import Store
+from tasks.models.gate import Decision, decide, gain_seen, too_few
+from tasks.models.registry import Standing, asked_of_standing, record
+from tasks.storage.store import Row, Store
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,21 @@ def test_status_says_it_where_a_gate_decides(
     record(Store(str(tmp_path), "fake"), 0, None, decision, "gate", Standing())
     code, told, _ = cli(*asked)
     assert code == 0 and "The gate: 4 held-out problems (corpus.heldout_documents) are few" in told
+
+
+def test_a_parent_that_was_asked_often_is_asked_more_strictly() -> None:
+    row: Row = {"model_id": "m", "suite": "heldout", "metric": "difference", "status": "ok", "reason": None}
+    row |= {"value": 0.1, "low": 0.01, "high": 0.19, "n": 64}
+    plain, strict = GateConfig(guards={}), GateConfig(guards={}, correct_rounds=True)
+    assert [decide(plain, "m", [row], asked).decision for asked in (1, 20)] == ["promote", "promote"]
+    assert [decide(strict, "m", [row | {"low": low}], 20).decision for low in (0.01, 0.06)] == ["hold", "promote"]
+    assert "candidate 20 of the same parent" in decide(strict, "m", [row], 20).reason
+
+
+def test_a_promotion_begins_the_count_anew(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), "r")
+    counts = []
+    for word in ("hold", "hold", "promote", "hold"):
+        record(store, 0, None, Decision(word, "because", "m", 0.1), "gate", Standing())
+        counts.append(asked_of_standing(store))
+    assert counts == [1, 2, 0, 1]
