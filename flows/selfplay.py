@@ -17,9 +17,10 @@ from flows.views.artifacts import decision_artifact, lineage_artifact
 from flows.views.display import Display
 from schemas.config import Config
 from schemas.errors import CheckFailed, CorpusUsedUp, UnfitModel, UserError
-from tasks.models.gate import Decision, decide, refuse_unmeasured, unfit
+from tasks.models.gate import Decision, decide, refuse_unmeasured, too_few, unfit
 from tasks.models.registry import (
     Standing,
+    asked_of_standing,
     decisions,
     find,
     gate_decision,
@@ -55,6 +56,8 @@ async def selfplay_flow(
         display.logger = get_run_logger()
         with run_lock(store):
             settle(store)  # a kill may have come between a decision and what follows from it
+        if (few := too_few(config)) is not None:
+            display.say(few)
         finished = 0
         while (why := stop_reason(config, store, rounds, new_rounds, finished)) is None:
             number = next_round(store)
@@ -115,7 +118,8 @@ async def one_round(config: Config, store: Store, number: int) -> Row:
         raise UserError(f"self-play needs rounds that train, and these do not: {outcome['not_trained']}")
     model_id = outcome["model"]["model_id"]
     measured = await evaluate_flow(settings, run=store.run, model=str(number), root=store.root)
-    return await gate_task(settings, store, number, model_id, decide(config.gate, model_id, measured))
+    decision = decide(config.gate, model_id, measured, asked_of_standing(store) + 1)
+    return await gate_task(settings, store, number, model_id, decision)
 
 
 def from_standing(config: Config, now: Standing) -> Config:

@@ -62,6 +62,41 @@ def _metric_name(name: str) -> str:
 Metric = Annotated[str, AfterValidator(_metric_name)]
 
 
+class Bounds(Section):
+    """From where on a figure of a trained model is told (`warn`), and makes the model broken; empty: never."""
+
+    warn: float | None = None
+    broken: float | None = None
+
+
+class HealthConfig(Section):
+    """What a training may do to a model; the figures are in `models`. Defaults: what healthy trainings of the 135M
+    model stay well within and trainings that broke it do not (benchmarks/RESULTS.md)."""
+
+    loss: Bounds = Field(Bounds(warn=2.0, broken=20.0), description="largest loss of a step; it begins at 0.69")
+    grad_norm: Bounds = Field(Bounds(warn=1000.0), description="largest gradient norm of a step, before clipping")
+    changed_share: Bounds = Field(Bounds(warn=0.0001), description="share of the weights that changed: fewer")
+    weight_change: Bounds = Field(
+        Bounds(warn=0.05, broken=0.5), description="length of the change of all weights, as a share of their own"
+    )
+    kl_from_parent: Bounds = Field(
+        Bounds(warn=0.2, broken=2.0), description="divergence from the parent on held-out text, nats a token"
+    )
+    heldout_rise: Bounds = Field(
+        Bounds(warn=0.2, broken=2.0), description="rise of the loss on held-out text, nats a token"
+    )
+    shorter: Bounds = Field(Bounds(warn=0.5), description="tokens an answer, as a share of the parent's: fewer")
+    longer: Bounds = Field(Bounds(warn=2.0), description="tokens an answer, as a multiple of the parent's: more")
+    new_tokens: Bounds = Field(
+        Bounds(warn=0.6, broken=0.1),
+        description="different tokens an answer that its prompt does not have, as a share of the parent's: fewer",
+    )
+    repetition: Bounds = Field(
+        Bounds(warn=0.2, broken=0.6), description="rise of the share of an answer's 4-token runs that came before in it"
+    )
+    ended: Bounds = Field(Bounds(warn=0.4), description="fall of the share of answers that end by themselves")
+
+
 class GateConfig(Section):
     """The decision whether a candidate is promoted. All metrics are differences to the parent: above 0 is better."""
 
@@ -77,7 +112,20 @@ class GateConfig(Section):
         default_factory=lambda: {"perplexity.difference": 0.2},
         description="metrics that may fall by at most this much (perplexity: nats a token); further: rolled back",
     )
+    share_tolerance: float = Field(
+        0.05,
+        ge=0.0,
+        le=1.0,
+        description="the shares of finished and of rated answers may be this much below the parent's; else the metric "
+        "must clear the threshold with the missing answers at their worst",
+    )
+    correct_rounds: bool = Field(
+        False,
+        description="widen the interval with each candidate asked of the same parent, so that many rounds err "
+        "as seldom as one question",
+    )
     min_problems: int = Field(16, ge=2, le=100_000, description="problems that the metric must rest on")
+    health: HealthConfig = Field(HealthConfig(), description="what the check of a trained model looks at")
     patience: int = Field(3, ge=1, le=1000, description="rounds in a row without a promotion after which to stop")
     max_rounds: int = Field(100, ge=1, le=10_000, description="rounds of a run, at most")
     keep_unpromoted: int = Field(

@@ -1,5 +1,6 @@
 """The tables of a run: columns, keys and who writes them (DESIGN section 4). Every file has exactly these columns."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -12,25 +13,41 @@ RATINGS = pa.list_(pa.struct([("name", TEXT), ("rating", FLOAT), ("thoughts", TE
 GUARDS = pa.list_(pa.struct([("metric", TEXT), ("value", FLOAT), ("max_fall", FLOAT), ("broken", pa.bool_())]))
 REFERENCE = -1  # the rollout number of a reference answer, which is rated beside the others
 OUTCOME = [("status", TEXT), ("reason", TEXT)]
+# What the check of a trained model has measured (`tasks.training.health` says what each is).
+HEALTH = (
+    "largest_loss", "last_loss", "largest_grad_norm", "changed_share", "weight_change", "kl_from_parent",
+    "heldout_nats", "parent_heldout_nats", "answer_tokens", "parent_answer_tokens", "new_tokens", "parent_new_tokens",
+    "repetition", "parent_repetition", "ended_share", "parent_ended_share",
+)  # fmt: skip
 REUSED = ("reused_from", TEXT)  # `run/round` of a row that another round made; null for this round's own
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its key column and its columns. `run` is a column; `round` is the folder (`round=000`)."""
+    """A table: its key column and its columns. `run` is a column; `round` is the folder (`round=000`).
+
+    `later` names the columns that files of earlier versions do not have; there they are null.
+    """
 
     name: str
     key: str
     columns: tuple[tuple[str, pa.DataType], ...]
+    later: frozenset[str] = frozenset()
 
     @property
     def schema(self) -> pa.Schema:
         """The schema of every file of this table."""
         return pa.schema([("run", TEXT), *self.columns])
 
+    def holds(self, columns: pa.Schema) -> bool:
+        """Whether a file with these columns is one of this table, of this version or of an earlier one."""
+        there = set(columns.names)
+        return bool(columns.equals(pa.schema([f for f in self.schema if f.name in there or f.name not in self.later])))
 
-def _table(name: str, key: str, *columns: tuple[str, pa.DataType]) -> Table:
-    return Table(name, key, (() if any(c[0] == key for c in columns) else ((key, TEXT),)) + columns)
+
+def _table(name: str, key: str, *columns: tuple[str, pa.DataType], later: Iterable[str] = ()) -> Table:
+    own = () if any(c[0] == key for c in columns) else ((key, TEXT),)
+    return Table(name, key, own + columns, frozenset(later))
 
 
 TABLES: dict[str, Table] = {
@@ -154,6 +171,9 @@ TABLES: dict[str, Table] = {
             ("example", TEXT),
             ("sample_answer", TEXT),
             *OUTCOME,
+            ("warnings", TEXT),
+            *((name, FLOAT) for name in HEALTH),
+            later=("warnings", *HEALTH),
         ),
         _table(
             "evaluations",

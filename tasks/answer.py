@@ -15,6 +15,7 @@ from tasks.texts.length import word_count
 from tasks.texts.measures import final_answer, full_sentences, refuses
 
 Row = dict[str, Any]
+CUT = "`final` ends with the last full sentence"
 
 
 async def answer(plan: Plan, problems: list[Row], engine: Engine) -> list[Row]:
@@ -70,7 +71,7 @@ def judgeable(generation: Generation, cut_answers: str) -> tuple[str | None, str
     """`final`, status and reason of an answer: what is cut, empty or a refusal is not judged."""
     final, failure, note = final_answer(generation.text), generation.failure, None
     if failure and failure[0] == "truncated" and cut_answers == "sentence" and (kept := full_sentences(final)):
-        note = f"{failure[1]}; `final` ends with the last full sentence"
+        note = f"{failure[1]}; {CUT}"
         final, failure = kept, None
     if failure is not None:
         return None, failure[0], failure[1]
@@ -79,6 +80,11 @@ def judgeable(generation: Generation, cut_answers: str) -> tuple[str | None, str
     if refuses(final):
         return final, "refused", "the model declined to answer"
     return final, "ok", note
+
+
+def ended(row: Row) -> bool:
+    """Whether an answer ended by itself and says something; one that was used up to where it was cut did not."""
+    return row["status"] in ("ok", "refused") and not str(row["reason"] or "").endswith(CUT)
 
 
 @task(name="answer", task_run_name="answer {shard}", **TASK_OPTIONS)

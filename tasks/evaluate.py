@@ -28,6 +28,9 @@ from tasks.storage.store import Row, Store
 
 MAIN = {"ifeval": "prompt_strict_difference"}  # the metric of a suite that could not run; else `difference`
 
+# Raised when a suite makes other figures of the same answers: it is measured again, from what it asked before.
+FIGURES = {"heldout": 2, "winrate": 2}  # 2: every answer counts, also one that is missing
+
 
 @dataclass(frozen=True)
 class Contest:
@@ -108,7 +111,8 @@ def suite_fingerprint(bench: Bench, suite: str) -> str:
     keys = [bench.examiner.keys[stage] for stage in ("propose", "answer", "rubric", "rate")]
     models = [[subject.plan.keys["answer"], subject.model_id] for subject in bench.subjects]
     documents = [row["document_id"] for row in bench.documents]
-    return content_id("suite", suite, settings, keys, models, documents)
+    version = [FIGURES[suite]] if suite in FIGURES else []
+    return content_id("suite", suite, settings, keys, models, documents, *version)
 
 
 async def measured(bench: Bench, suite: str) -> list[Measure]:

@@ -1,6 +1,8 @@
 """Train: one DPO round with OpenRLHF on the round's preference pairs, checked before anybody may use the model."""
 
+import json
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from tasks.runtime.steps import Device
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round
 from tasks.storage.store import publish_local
-from tasks.training.openrlhf import TrainedModel, TrainerDied, TrainingJob, train
+from tasks.training.health import PROMPTS, TEXTS
+from tasks.training.openrlhf import TrainedModel, TrainerDied, TrainingJob, Trial, train
 
 Row = dict[str, Any]
 FILE = "shard-00000"
@@ -65,8 +68,10 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
     folder = store.workdir / "training" / f"round={plan.round:03d}"
     job = training_job(plan, rows, parent, folder, python, device)
     steps = _Steps(round_)
-    trained = await in_thread(lambda: train(job, steps.add))
+    trained = await in_thread(lambda: train(job, steps.add, trial(round_, rows)))
     steps.flush()
+    for warning in trained.warnings:
+        round_.progress.say(f"the trained model: {warning}")
     row = _model_row(plan, trained)
     store.write("models", plan.round, FILE, [row], plan.footer("train") | {"model": plan.models["policy"]})
     round_.progress.shard("train", reused=False)
@@ -110,6 +115,18 @@ def training_job(
     )  # fmt: skip
 
 
+def trial(round_: Round, rows: list[Row]) -> Trial:
+    """What the trained model is asked: problems of the round's pairs, and what the round has held out."""
+    config, number = round_.plan.config, round_.plan.round
+    names = [name for name in round_.store.files("documents", number) if name.startswith("heldout")]
+    texts = [row["text"] for name in names for row in round_.read("documents", name) if row["status"] == "ok"]
+    prompts = {json.dumps(row["prompt"]): row["prompt"] for row in sorted(rows, key=lambda row: str(row["pair_id"]))}
+    return Trial(
+        tuple(islice(prompts.values(), PROMPTS)), tuple(texts[:TEXTS]), config.sampling.answer.model_dump(),
+        config.sampling.seed, config.gate.health,
+    )  # fmt: skip
+
+
 class _Steps:
     """`training_steps` while it grows: written again, whole, at most every few seconds."""
 
@@ -138,6 +155,6 @@ def _model_row(plan: Plan, trained: TrainedModel) -> Row:
         "model_id": model_id(plan), "parent_model_id": plan.models["policy"], "path": str(trained.path),
         "weights_sha256": trained.weights_sha256, "parameters": trained.parameters, "pairs": kept - left_over,
         "pairs_too_long": len(trained.prepared.too_long), "example": trained.example.read_text(),
-        "sample_answer": trained.answer, "status": "candidate",
+        "sample_answer": trained.answer, "status": "candidate", "warnings": "; ".join(trained.warnings) or None,
         "reason": f"{left_over} pairs were no whole batch and took no part" if left_over else None,
-    }  # fmt: skip
+    } | trained.figures  # fmt: skip

@@ -10,6 +10,7 @@ from rich.table import Table
 from flows.views.corpus import print_unsuited
 from flows.views.servers import print_remembered
 from schemas.config import Config
+from tasks.models.gate import too_few
 from tasks.models.registry import lineage, standing
 from tasks.models.resolve import with_frozen
 from tasks.shard import known_stamp
@@ -104,6 +105,8 @@ def print_training(store: Store, round_: int, model: dict[str, Any], out: Consol
         "parent's size, has changed, and answers.\nWhether it is better is not known yet: pop selfplay measures that."
     )
     out.print(said, markup=False)
+    if model["warnings"]:
+        out.print(f"Look at it before you use it: {model['warnings']}.", markup=False)
     out.print(f"Model: {model['path']}", markup=False, soft_wrap=True)
 
 
@@ -126,6 +129,14 @@ def print_status(store: Store, out: Console, wanted: Config | None = None) -> No
         print_remembered(store, number, out)
         print_funnel(store, number, out)
         print_unsuited(store, number, plan.config, out)
+    print_gate(store, out, wanted)
+
+
+def print_gate(store: Store, out: Console, wanted: Config | None) -> None:
+    """Whether the problems of a run that a gate decides on are too few to tell."""
+    config = wanted or next((Config.model_validate(m["config"]) for m in reversed(list(manifests(store)))), None)
+    if config and (store.files("decisions") or store.files("evaluations")) and (why := too_few(config)):
+        out.print(f"\nThe gate: {why}", markup=False)
 
 
 def _plan(store: Store, manifest: dict[str, Any], wanted: Config | None) -> Plan:

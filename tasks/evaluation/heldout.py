@@ -11,6 +11,7 @@ from schemas.tables import REFERENCE
 from tasks.answer import answer
 from tasks.engine.protocol import Engine
 from tasks.evaluation.bench import Bench, Measure, Subject, Tables
+from tasks.evaluation.shares import Marks, gap_measures, marks_of, share_measures
 from tasks.evaluation.statistics import mean_interval
 from tasks.propose import propose
 from tasks.rate import judged
@@ -73,8 +74,8 @@ async def answers_of(bench: Bench, test: Exam, subject: Subject) -> list[Row]:
     return (await bench.kept("answer", subject.file, settings, subject.name, work))["answers"]
 
 
-async def scores_of(bench: Bench, test: Exam, subject: Subject) -> tuple[dict[str, float], dict[str, float]]:
-    """Mean score by problem: of the model's own answers, and of the reference."""
+async def scores_of(bench: Bench, test: Exam, subject: Subject) -> tuple[Marks, dict[str, float]]:
+    """The marks of the model's own answers, and the reference's score by problem."""
     plan, answers = bench.examiner, await answers_of(bench, test, subject)
 
     async def work(engine: Engine) -> Tables:
@@ -84,7 +85,7 @@ async def scores_of(bench: Bench, test: Exam, subject: Subject) -> tuple[dict[st
     ratings = (await bench.kept("rate", subject.file, settings, plan.model_of("rate"), work))["ratings"]
     references = {row["answer_id"] for row in answers if row["rollout"] == REFERENCE}
     rated = [row for row in ratings if row["status"] == "ok" and row["score"] is not None]
-    own = _by_problem([row for row in rated if row["answer_id"] not in references])
+    own = marks_of(test.problems, answers, ratings, bench.config.evaluation.answers)
     return own, _by_problem([row for row in rated if row["answer_id"] in references])
 
 
@@ -96,19 +97,24 @@ def _by_problem(ratings: list[Row]) -> dict[str, float]:
 
 
 async def heldout(bench: Bench) -> list[Measure]:
-    """`score` of each model, and the paired `difference`."""
+    """`score` of each model and the paired `difference`; and, because that rests on what both have, the shares of the
+    answers that are `finished` and `rated`, how they differ, and the difference at its `worst` and `best`."""
     test, settings = await exam(bench), bench.config.evaluation
-    measures, scores = [], []
+    draws = (settings.bootstrap_samples, settings.seed)
+    measures, marks = [], []
     for subject in bench.subjects:
         own, reference = await scores_of(bench, test, subject)
-        scores.append(own)
-        for metric, values in (("score", own), ("reference_score", reference)):
-            value, low, high = mean_interval(list(values.values()), settings.bootstrap_samples, settings.seed)
+        marks.append(own)
+        for metric, values in (("score", own.means()), ("reference_score", reference)):
+            value, low, high = mean_interval(list(values.values()), *draws)
             measures.append(_measure(subject.model_id, metric, (value, low, high), len(values), len(test.problems)))
+        measures += share_measures(subject.model_id, own)
     if bench.parent:
+        measures += gap_measures(bench.candidate.model_id, marks[0], marks[1], *draws)
+        scores = [own.means() for own in marks]
         both = sorted(scores[0].keys() & scores[1].keys())
         gaps = [scores[0][problem] - scores[1][problem] for problem in both]
-        found = mean_interval(gaps, settings.bootstrap_samples, settings.seed)
+        found = mean_interval(gaps, *draws)
         measures.append(_measure(bench.candidate.model_id, "difference", found, len(both), len(test.problems)))
     return measures
 

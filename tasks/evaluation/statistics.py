@@ -45,7 +45,7 @@ def mean_interval(values: Sequence[float], samples: int, seed: int) -> tuple[flo
     return (fmean(values), *bootstrap(values, fmean, samples, seed))
 
 
-def wilson(hits: int, n: int) -> tuple[float | None, float | None, float | None]:
+def wilson(hits: float, n: int) -> tuple[float | None, float | None, float | None]:
     """A share and Wilson's interval of it; all None for n = 0."""
     if n == 0:
         return None, None, None

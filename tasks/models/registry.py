@@ -77,6 +77,14 @@ def gate_decision(store: Store, number: int, model_id: str | None) -> Row | None
     return next((row for row in reversed(mine) if row["model_id"] == model_id), None)
 
 
+def asked_of_standing(store: Store) -> int:
+    """How many candidates the gate has judged against the model that stands; a promotion begins anew."""
+    asked = 0
+    for row in decisions(store):
+        asked = 0 if row["decision"] == "promote" else asked + (row["by"] == "gate" and row["value"] is not None)
+    return asked
+
+
 def record(store: Store, number: int, model: Row | None, decision: Decision, by: str, after: Standing) -> Row:
     """Write a decision down, then bring `models` up to date; returns its row."""
     order = len(decisions(store))

@@ -88,18 +88,23 @@ class Store:
         return self.read_file(self.path(table, round_, name), columns)
 
     def read_file(self, path: str, columns: Sequence[str] | None = None) -> list[Row]:
-        """The rows of a file, wherever it lies; see `read`."""
+        """The rows of a file, wherever it lies; see `read`. Columns that it does not have yet are null."""
+        table = TABLES.get(path.split("/")[-3])
+        later = table.later if table else frozenset()
         try:
             # an object is fetched at once: between two parts of it, another whole one may have taken its place
             with self.fs.open(path, "rb") if self.local else io.BytesIO(self.fs.cat_file(path)) as handle:
                 # read_table's threads, now and then, abort a process that ends right after it
                 file = pq.ParquetFile(handle, page_checksum_verification=True, pre_buffer=False)
-                if unknown := set(columns or ()) - set(file.schema_arrow.names):
+                there = set(file.schema_arrow.names)
+                wanted = list(columns or file.schema_arrow.names)
+                if unknown := set(wanted) - there - later:
                     raise KeyError(*unknown)
-                read = file.read(columns=columns, use_threads=False)
+                read = file.read(columns=[name for name in wanted if name in there], use_threads=False)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise self._damaged(path, error) from None
-        rows: list[Row] = read.to_pylist()
+        lacking = dict.fromkeys((later if columns is None else later & set(columns)) - there)
+        rows: list[Row] = [row | lacking for row in read.to_pylist()]
         return rows
 
     def footer(self, table: str, round_: int, name: str) -> Row | None:
@@ -125,7 +130,7 @@ class Store:
             raise self._damaged(path, error) from None
         if not isinstance(footer, dict):
             raise Damaged(self.within(path), "not written by pop")
-        if not columns.equals(TABLES[table].schema):
+        if not TABLES[table].holds(columns):
             raise Damaged(self.within(path), "not the columns of this version")
         return footer
 

@@ -4,7 +4,7 @@
 
 OpenRLHF writes tied embeddings twice, in the dtype it trained in, with use_cache off and its own idea of the padding
 token; a LoRA training leaves only an adapter. The output has the parent's dtype, configuration and tokenizer, so that
-the engine serves it as it served the parent. Exit code 1 and one line: the saved model is not whole.
+the engine serves it as it served the parent. The exit codes are those of `endings`: 3, the saved model is not whole.
 """
 
 import os
@@ -13,15 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from endings import Broken, run  # type: ignore[import-not-found]  # beside this file, which is run by path
+
 # What describes a model and is not changed by training; everything else in the parent's folder stays there.
 DESCRIPTIONS = (
     *("config.json", "generation_config.json", "preprocessor_config.json", "chat_template*", "tokenizer*"),
     *("special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.py", "LICENSE*"),
 )
-
-
-class Broken(Exception):
-    """The saved model is not whole; the text says in one line how."""
 
 
 def parent_dtype(parent: Path) -> Any:
@@ -32,11 +30,27 @@ def parent_dtype(parent: Path) -> Any:
     return AutoConfig.from_pretrained(parent).dtype or torch.float32
 
 
+def refuse_torn(saved: Path) -> None:
+    """Every weight file must be one: of the same folder, no second try makes another model."""
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted(saved.glob("*.safetensors"))
+    if not files and not list(saved.glob("*.bin")):
+        raise Broken(f"OpenRLHF left no weights in {saved}")
+    for path in files:
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except SafetensorError as problem:
+            raise Broken(f"{path.name} is torn: {problem}") from problem
+
+
 def load_trained(parent: Path, saved: Path) -> Any:
     """The trained model with a LoRA adapter merged into it, in float32 if there is one."""
     import torch
     from transformers import AutoModelForCausalLM
 
+    refuse_torn(saved)
     if (saved / "adapter_config.json").exists():
         from peft import PeftModel
 
@@ -63,7 +77,4 @@ def finish(parent: Path, saved: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        finish(*(Path(argument) for argument in sys.argv[1:4]))
-    except Exception as problem:
-        sys.exit(f"{type(problem).__name__}: {(str(problem).strip().splitlines() or [''])[0]}")
+    run(lambda: finish(*(Path(argument) for argument in sys.argv[1:4])))

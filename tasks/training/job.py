@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,6 +110,8 @@ class TrainedModel:
     prepared: Prepared
     example: Path  # one training example as the trainer read it
     evaluation: dict[str, Any] | None  # step, loss and accuracy on the held-out pairs, where there are any
+    figures: dict[str, float | None] = field(default_factory=dict)  # of `tasks.training.health`
+    warnings: tuple[str, ...] = ()  # which of them are out of bounds, in words
 
 
 @dataclass(frozen=True)
@@ -247,3 +249,11 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_text(json.dumps(value, indent=1, default=str))
     temporary.replace(path)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file; a last line that is still being written is left for later."""
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    return [json.loads(line) for line in whole.splitlines()]

@@ -4,7 +4,6 @@ Everything heavy runs in the runtime environment as a guarded subprocess and ans
 The same job asked for again continues where it stopped, and a finished one returns at once.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -15,27 +14,30 @@ from typing import Any
 
 import psutil
 
-from schemas.errors import AGAIN, DependencyError, PopError, UnfitModel, UserError
+from schemas.errors import AGAIN, DependencyError, PopError, UnfitModel, UserError, unwritable
 from tasks.processes.guarded import Guarded, tail
 from tasks.training.arguments import dpo_arguments, refuse_too_few
-from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, read_json
+from tasks.training.endings import OUT_OF_MEMORY
+from tasks.training.finishing import TrainerDied, finish_and_check
+from tasks.training.health import Trial, health, lost
+from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, read_json, read_rows
 
-__all__ = ["Prepared", "TrainedModel", "TrainingJob", "dpo_arguments", "train"]
+__all__ = ["Prepared", "TrainedModel", "TrainerDied", "TrainingJob", "Trial", "dpo_arguments", "read_rows", "train"]
 
 OnStep = Callable[[dict[str, Any]], None]
 SCRIPTS = Path(__file__).resolve().parent
-OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "not enough memory", "Cannot allocate memory")
 SCRIPT_TIMEOUT_SEC = 3600.0  # prepare, finish and check; minutes for a 7B model
 
 
-def train(job: TrainingJob, on_step: OnStep) -> TrainedModel:
-    """Train `job` and return the checked model.
+def train(job: TrainingJob, on_step: OnStep, trial: Trial | None = None) -> TrainedModel:
+    """Train `job` and return the checked model. The same call goes on where an earlier one was stopped.
 
     Args:
         job: what to train, on what, and where.
         on_step: called once with each optimizer step's metrics row, in order, from the first step on (also with the
             rows of an earlier attempt that this one continues): step, loss, accuracy, chosen_reward, rejected_reward,
             margin, learning_rate, grad_norm, seconds; null where a number is not finite.
+        trial: what the trained model is asked, and the bounds of its figures.
 
     Raises:
         UserError: the model has no chat template, or the pairs do not fit it.
@@ -43,17 +45,21 @@ def train(job: TrainingJob, on_step: OnStep) -> TrainedModel:
         DependencyError: no runtime environment, or the trainer died; the text ends with its last lines.
     """
     _require(job)
-    paths = claim(job)
-    follow = _follower(paths.metrics, on_step)
-    if not paths.model.exists():
-        prepared = _prepare(job, paths)
-        refuse_too_few(job, prepared)
-        if not paths.saved.exists():
-            _launch(job, prepared, paths, follow)
-        _finish_and_check(job, paths)
-        _publish(paths)
+    trial = trial or Trial()
+    try:
+        paths = claim(job)
+        follow = _follower(paths.metrics, on_step)
+        if not paths.model.exists():
+            prepared = _prepare(job, paths)
+            refuse_too_few(job, prepared)
+            if not paths.saved.exists():
+                _launch(job, prepared, paths, follow)
+            _finish_and_check(job, paths, trial)
+            _publish(paths)
+    except OSError as error:
+        raise unwritable(error.filename or job.workdir, error) from None
     follow()
-    return _result(paths)
+    return _result(paths, trial)
 
 
 def usable_cores() -> int:
@@ -123,17 +129,13 @@ def _launch(job: TrainingJob, prepared: Prepared, paths: Workdir, follow: Callab
     paths.saving.replace(paths.saved)
 
 
-class TrainerDied(DependencyError):
-    """The trainer was killed, ran out of memory or could not use its checkpoint: another try goes on or begins anew."""
-
-
 def _death(code: int, log: Path, paths: Workdir) -> PopError:
     """What to say of a trainer that ended badly, and whether another try is worth it."""
     said = _last_lines(log)
     if "No space left on device" in said:
         return UserError(f"the disk is full, the trainer cannot write in {paths.root}: {AGAIN}")
     text = f"its last lines:\n{said}"
-    if any(sign in said for sign in OUT_OF_MEMORY):
+    if any(sign in said.lower() for sign in OUT_OF_MEMORY):
         mend = "lower training.micro_batch_size or training.max_tokens, or set training.gradient_checkpointing = true"
         return TrainerDied(f"the trainer ran out of memory: {mend}; {text}")
     if code > 128:
@@ -196,23 +198,27 @@ def _keep_last_checkpoint(checkpoints: Path) -> bool:
     return True
 
 
-def _finish_and_check(job: TrainingJob, paths: Workdir) -> None:
-    """Make the servable model in `paths.finished`; raises CheckFailed with the problems, one a line."""
-    problems = []
-    if code := _run(job, paths, "finish", job.model.resolve(), paths.saved, paths.finished):
-        problems = [f"what OpenRLHF saved is no whole model (exit {code}): {tail(paths.log('finish'), 1)}"]
-    else:
-        paths.verdict.unlink(missing_ok=True)
-        code = _run(job, paths, "check", job.model.resolve(), paths.finished, job.check_prompt, paths.verdict)
-        verdict = read_json(paths.verdict)
-        if not verdict:
-            raise DependencyError(f"the check of the model died (exit {code}):\n{tail(paths.log('check'))}")
-        problems = verdict["problems"]
+def _finish_and_check(job: TrainingJob, paths: Workdir, trial: Trial) -> None:
+    """Make the servable model in `paths.finished`; raises UnfitModel with what is wrong with it, one a line."""
+
+    def run(name: str, *arguments: str | Path) -> int:
+        return _run(job, paths, name, *arguments)
+
+    steps = read_rows(paths.metrics)
+    problems = finish_and_check(job, paths, trial, run)
+    problems += [problem] if (problem := lost(steps)) else []
     if problems:
         _keep_good_checkpoint(paths)
         shutil.rmtree(paths.saved)  # a retry trains on from the last checkpoint instead of judging this again
         shutil.rmtree(paths.finished, ignore_errors=True)
         raise UnfitModel("the trained model is not fit for use:\n" + "\n".join(problems))
+    if broken := health(read_json(paths.verdict), steps, trial.bounds).broken:  # by the user's bounds: it may stay
+        raise UnfitModel(
+            "training broke the model:\n"
+            + "\n".join(broken)
+            + f"\nit is kept in {paths.saved}: with a wider bound the "
+            "same command takes it; to train another one, lower training.learning_rate"
+        )
 
 
 def _keep_good_checkpoint(paths: Workdir) -> None:
@@ -241,8 +247,9 @@ def _publish(paths: Workdir) -> None:
     paths.broken.unlink(missing_ok=True)
 
 
-def _result(paths: Workdir) -> TrainedModel:
+def _result(paths: Workdir, trial: Trial) -> TrainedModel:
     verdict, evaluations = read_json(paths.verdict), read_rows(paths.evaluations)
+    found = health(verdict, read_rows(paths.metrics), trial.bounds)
     return TrainedModel(
         path=paths.model,
         weights_sha256=verdict["weights_sha256"],
@@ -251,15 +258,9 @@ def _result(paths: Workdir) -> TrainedModel:
         prepared=Prepared(**read_json(paths.data / "prepared.json")),
         example=paths.model / "training_example.txt",
         evaluation=evaluations[-1] if evaluations else None,
+        figures=found.figures,
+        warnings=found.warnings,
     )
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file; a last line that is still being written is left for later."""
-    if not path.exists():
-        return []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    return [json.loads(line) for line in whole.splitlines()]
 
 
 def _follower(metrics: Path, on_step: OnStep) -> Callable[[], None]:

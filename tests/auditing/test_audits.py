@@ -61,7 +61,7 @@ def test_a_healthy_round_passes_and_what_is_not_there_is_na(tmp_path: Path) -> N
         (planted.generic_criteria, {"generic_criteria": "warn"}),
         (planted.invented_golds, {"grounding": "warn"}),
         (planted.one_heavy_criterion, {"weight_concentration": "warn"}),
-        (planted.failing_stages, {"malformed": "warn", "truncated": "warn", "unrated": "warn"}),
+        (planted.failing_stages, {"malformed": "warn", "truncated": "warn", "unrated": "warn", "survivors": "fail"}),
         (planted.first_shown_wins, {"position_bias": "warn"}),
         (planted.noisy_judge, {"self_agreement": "warn"}),
         (planted.failed_probes, {"probes": "warn"}),

@@ -1,6 +1,7 @@
-"""The fake engine as a model of chosen quality: a share of its plain answers says nothing, by hash of the request.
+"""The fake engine as a model of chosen quality: a share of its plain answers says nothing, by hash of the request, and
+a share of them comes to no end.
 
-    python -m tests.chaos.dull 0.5 --port 8000
+    python -m tests.chaos.dull 0.5 0.8 --port 8000
 
 What is asked for with a schema or as a choice (problems, rubrics, comparisons) is what it would be anyway.
 """
@@ -9,23 +10,30 @@ import sys
 import zlib
 
 from tasks.engine.fake import __main__ as fake
+from tasks.engine.fake import answers as fake_answers
 from tasks.engine.fake import text as fake_text
 
 WORDS = "Nobody can say anything about that without looking it up somewhere else first, so ask again later on."
 
 
-def main(share: float, arguments: list[str]) -> None:
+def main(share: float, unfinished: float, arguments: list[str]) -> None:
     """Serve until a signal."""
-    whole = fake_text.compose
+    whole, completion = fake_text.compose, fake_answers._completion
 
     def compose(ask: fake_text.Ask, index: int = 0, hostile: bool = False) -> str:
         plain = ask.schema is None and not ask.choices
         lot = zlib.crc32(f"{ask.prompt}{ask.sampling}{index}".encode()) % 1000
         return WORDS if plain and lot < 1000 * share else whole(ask, index, hostile)
 
-    fake_text.compose = compose
+    def endless(ask: fake_text.Ask, index: int, max_tokens: int, stop: list[str], fault: str) -> tuple[str, str, int]:
+        content, reason, count = completion(ask, index, max_tokens, stop, fault)
+        plain = ask.schema is None and not ask.choices
+        lot = zlib.crc32(f"end {ask.prompt}{ask.sampling}{index}".encode()) % 1000
+        return content, "length" if plain and lot < 1000 * unfinished else reason, count
+
+    fake_text.compose, fake_answers._completion = compose, endless
     fake.main(arguments)
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), sys.argv[2:])
+    main(float(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])

@@ -25,10 +25,20 @@ def write(path, value, pieces=1):
             out.flush()
             time.sleep(step_sec if pieces > 1 else 0)
 
+fails, _, how = os.environ.get("STANDIN_FAILS", "").partition(":")  # e.g. `check:137` or `finish:hang`, once
+before = Path(__file__).with_name("failed-" + script)
+if fails == script and not before.exists():
+    before.touch()
+    time.sleep(60 if how == "hang" else 0)
+    os.kill(os.getpid(), 9) if how == "137" else os._exit(int(how))
+with Path(__file__).with_name("ran").open("a") as ran:
+    ran.write(script + " ")
+
 if script == "serve_on_cpu":
     faults = os.environ.get("STANDIN_SERVER", "").split()
-    dull = json.loads((Path(option("--model")) / "config.json").read_text()).get("dull")
-    server = ["tasks.engine.fake"] if dull is None else ["tests.chaos.dull", str(dull)]
+    known = json.loads((Path(option("--model")) / "config.json").read_text())
+    shares = [str(known.get(name, 0)) for name in ("dull", "unfinished")]
+    server = ["tests.chaos.dull", *shares] if known else ["tasks.engine.fake"]
     os.execv(sys.executable, [sys.executable, "-m", *server, "--port", option("--port"),
                               "--max-model-len", "8192", *faults])
 if script == "prepare":
@@ -71,8 +81,8 @@ if script == "launch":
             write(checkpoints / "latest", f"global_step{{step}}")
     write(Path(option("--ckpt.output_dir")) / "model.safetensors", state, pieces=2)
 if script == "finish":
-    dull = os.environ.get("STANDIN_DULL")
-    write(Path(args[2]) / "config.json", json.dumps({{"dull": float(dull)}} if dull else {{}}))
+    shares = {{name: os.environ.get("STANDIN_" + name.upper()) for name in ("dull", "unfinished")}}
+    write(Path(args[2]) / "config.json", json.dumps({{name: float(s) for name, s in shares.items() if s}}))
     weights = (Path(args[1]) / "model.safetensors").read_text()
     write(Path(args[2]) / "model.safetensors", os.environ.get("STANDIN_WEIGHTS", weights))
 if script == "check":

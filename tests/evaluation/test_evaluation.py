@@ -18,7 +18,7 @@ from tasks.evaluation.ifeval import AS_SCRIPT, accuracies, prompt_level, read_pr
 from tasks.evaluation.lm_eval import figures
 from tasks.evaluation.perplexity import nats
 from tasks.evaluation.statistics import bootstrap, length_controlled, mean_interval, wilson
-from tasks.evaluation.winrate import games_of
+from tasks.evaluation.winrate import Match, games_of
 from tasks.judging.case import Case
 from tasks.staging.plan import make_plan
 
@@ -65,7 +65,7 @@ def test_the_length_controlled_rate_is_a_share_and_symmetric(games: list[tuple[f
 def test_a_judge_who_prefers_the_first_answer_gives_a_tie_and_half_a_comparison_no_game() -> None:
     ours = {"answer_id": "a", "words": 60, "problem_id": "p"}
     theirs = {"answer_id": "b", "words": 50, "problem_id": "p"}
-    cases = [(Case("?", {}, [ours, theirs]), [(ours, theirs)])]
+    cases = [Match(Case("?", {}, [ours, theirs]), [(ours, theirs)])]
 
     def row(first: str, second: str, marks: tuple[float, float], status: str = "ok") -> Row:
         return {"first_answer_id": first, "second_answer_id": second, "first_mark": marks[0], "second_mark": marks[1],

@@ -1,0 +1,134 @@
+"""How often does the gate err? Null candidates (the parent with another seed) that it promotes, and gains that it sees.
+
+    python benchmarks/gate.py [--candidates 1000] [--run ROOT/RUN] [--only false|repeated|power]
+
+`gate_scores.json` has 60 problems with a dozen scores each: SmolLM2-135M's own answers under its own rubrics, rated by
+likelihood (preset `demo` on 64 documents of a health corpus). A candidate's and its parent's answers are drawn from the
+same dozen without repetition, and the gate itself decides: `evaluation.answers` of 2, 2,000 resamples, threshold 0.
+For more problems than 60, problems are drawn with repetition. `--run` takes the scores of a run of yours instead.
+"""
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from schemas.gating import GateConfig
+from tasks.evaluation.statistics import mean_interval, wilson
+from tasks.models.gate import decide, gain_seen
+from tasks.storage.db import connect
+from tasks.storage.store import Store
+
+Pool = Sequence[Sequence[float]]
+ANSWERS, SAMPLES = 2, 2000
+PROBLEMS = (8, 16, 32, 64, 128)
+GAINS = (0.05, 0.1, 0.2)
+GATE = GateConfig(guards={}, min_problems=2)
+
+
+def pool_of(run: str | None) -> Pool:
+    """Scores by problem, of those that have enough of them for both models."""
+    if run is None:
+        return list(json.loads((Path(__file__).parent / "gate_scores.json").read_text()))
+    root, _, name = run.rstrip("/").rpartition("/")
+    query = (
+        "SELECT list(score) FROM ratings t JOIN answers USING (run, round, answer_id) "
+        "WHERE rollout >= 0 AND score IS NOT NULL GROUP BY t.run, t.round, t.problem_id"
+    )
+    rows = connect(Store(root, name)).execute(query).fetchall()
+    return [scores for (scores,) in rows if len(scores) >= 2 * ANSWERS]
+
+
+def exam(pool: Pool, problems: int, draw: random.Random) -> list[list[float]]:
+    """The problems of an exam, each with its scores in an order drawn by lot: the parent's are the first ones."""
+    chosen = draw.sample(pool, problems) if problems <= len(pool) else draw.choices(pool, k=problems)
+    return [draw.sample(scores, len(scores)) for scores in chosen]
+
+
+def promoted(
+    test: list[list[float]], gain: float, draw: random.Random, gate: GateConfig = GATE, asked: int = 1
+) -> bool:
+    """What the gate says of a candidate whose answers are those of its parent with another seed, and `gain` better."""
+    gaps = [fmean(draw.sample(s[ANSWERS:], ANSWERS)) + gain - fmean(s[:ANSWERS]) for s in test]
+    value, low, high = mean_interval(gaps, SAMPLES, draw.randrange(1 << 30))
+    row = {"model_id": "m", "suite": "heldout", "metric": "difference", "status": "ok", "reason": None, "n": len(gaps)}
+    return decide(gate, "m", [row | {"value": value, "low": low, "high": high}], asked).decision == "promote"
+
+
+def one(pool: Pool, problems: int, gain: float, seed: int) -> bool:
+    """A candidate with problems of its own."""
+    draw = random.Random(f"{problems} {gain} {seed}")
+    return promoted(exam(pool, problems, draw), gain, draw)
+
+
+def first_error(pool: Pool, problems: int, rounds: int, correct: bool, seed: int) -> int:
+    """The round in which a null candidate is promoted, problems and parent's answers staying the same; 0 for none."""
+    draw, gate = random.Random(f"rounds {problems} {seed}"), GATE.model_copy(update={"correct_rounds": correct})
+    test = exam(pool, problems, draw)
+    return next((number for number in range(1, rounds + 1) if promoted(test, 0.0, draw, gate, number)), 0)
+
+
+def share(hits: int, n: int) -> str:
+    """In per cent, with Wilson's interval."""
+    value, low, high = (100 * (part or 0.0) for part in wilson(hits, n))
+    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
+
+
+def counted(workers: ProcessPoolExecutor, work: Callable[[int], int], n: int) -> list[int]:
+    """The work's results for the seeds up to n."""
+    return list(workers.map(work, range(n), chunksize=max(1, n // 16)))
+
+
+def main() -> None:
+    """The three tables, as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--candidates", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--run", help="folder of a run whose scores are drawn from")
+    parser.add_argument("--only", choices=("false", "repeated", "power"))
+    given = parser.parse_args()
+    pool = pool_of(given.run)
+    draw = random.Random(0)
+    gaps = [
+        fmean(s[:ANSWERS]) - fmean(s[ANSWERS : 2 * ANSWERS]) for _ in range(200) for s in exam(pool, len(pool), draw)
+    ]
+    print(f"{len(pool)} problems; deviation of a problem's difference under no change: {stdev(gaps):.3f}\n", flush=True)
+    with ProcessPoolExecutor(2) as workers:
+        if given.only in (None, "false"):
+            print("| problems | null candidates promoted |\n| --- | --- |")
+            for problems in PROBLEMS:
+                hits = sum(counted(workers, partial(one, pool, problems, 0.0), given.candidates))
+                print(f"| {problems} | {share(hits, given.candidates)} |", flush=True)
+        if given.only in (None, "repeated"):
+            runs = max(50, given.candidates // 5)
+            print(f"\n| problems | gate.correct_rounds | an error within 3 rounds | within {given.rounds} |")
+            print("| --- " * 4 + "|")
+            for problems, correct in ((16, False), (16, True), (64, False), (64, True)):
+                at = counted(workers, partial(first_error, pool, problems, given.rounds, correct), runs)
+                early, all_ = sum(0 < number <= 3 for number in at), sum(map(bool, at))
+                print(
+                    f"| {problems} | {str(correct).lower()} | {share(early, runs)} | {share(all_, runs)} |", flush=True
+                )
+        if given.only in (None, "power"):
+            print(
+                "\n| problems | "
+                + " | ".join(f"+{gain:g} promoted" for gain in GAINS)
+                + " | seen 4 times in 5, by formula |"
+            )
+            print("| --- " * (len(GAINS) + 2) + "|")
+            for problems in PROBLEMS:
+                n = given.candidates // 4
+                cells = [share(sum(counted(workers, partial(one, pool, problems, gain), n)), n) for gain in GAINS]
+                formula = f"+{gain_seen(problems, stdev(gaps)):.3f}"
+                print(f"| {problems} | {' | '.join(cells)} | {formula} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What stopped a script of a training, told by its exit code: on a full disk its log says nothing. No imports but the
+standard library: the scripts run in the runtime environment, the controller reads their codes.
+"""
+
+import contextlib
+import errno
+import sys
+from collections.abc import Callable
+
+NOT_WHOLE = 3  # a verdict on the model; every other code says that there is none yet
+DISK_FULL = 4
+NO_MEMORY = 5
+NO_PACKAGE = 6
+
+OUT_OF_MEMORY = ("out of memory", "outofmemoryerror", "not enough memory", "cannot allocate memory", "can't allocate")
+_FULL = ("no space left on device", "disk quota exceeded")
+
+
+class Broken(Exception):
+    """The saved model is not whole; the text says in one line how."""
+
+
+def code_of(problem: BaseException) -> int:
+    """The exit code for what a script met. Rust and C++ libraries hide the system's error in their own: in its text."""
+    said, number = f"{type(problem).__name__}: {problem}".lower(), getattr(problem, "errno", None)
+    if isinstance(problem, Broken):
+        return NOT_WHOLE
+    if number in (errno.ENOSPC, errno.EDQUOT) or any(sign in said for sign in _FULL):
+        return DISK_FULL
+    if isinstance(problem, MemoryError) or number == errno.ENOMEM or any(sign in said for sign in OUT_OF_MEMORY):
+        return NO_MEMORY
+    return NO_PACKAGE if isinstance(problem, ImportError) else 1
+
+
+def first_line(problem: BaseException) -> str:
+    """An exception in one line."""
+    return f"{type(problem).__name__}: {(str(problem).strip().splitlines() or [''])[0]}"
+
+
+def run(work: Callable[[], None]) -> None:
+    """Do a script's work; what it meets becomes a line in the log and the exit code."""
+    try:
+        work()
+    except Exception as problem:
+        with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+            print(first_line(problem), file=sys.stderr, flush=True)
+        sys.exit(code_of(problem))
