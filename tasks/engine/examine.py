@@ -133,12 +133,19 @@ class Examination:
                     return None, refused
                 name = _spoken_of(no.message, wanted, self._changes)
                 if name is None:
-                    raise UserError(f"{self._replica.url} answers nothing: {no.message[:300]}") from None
+                    raise UserError(
+                        f"{self._replica.url} refuses every request for {self._name!r}, whatever parameters it has: "
+                        f"{no.message[:300]}{_instead(self._name, cards)}"
+                    ) from None
                 if name in ("top_logprobs", "logprobs"):
                     wanted = _with_fewer(wanted, no.message)
                 else:
                     refused[name] = no.message
                     wanted.pop(name)
+            except Fault as fault:  # some fail at log-probabilities, and at nothing else
+                if fault.kind != "broken" or "logprobs" not in wanted:
+                    raise
+                wanted = _without_logprobs(wanted)
             except UserError as error:
                 raise UserError(f"{error}{_instead(self._name, cards)}") from None
 
@@ -290,6 +297,10 @@ def _with_fewer(body: Body, message: str) -> Body:
     fewer = max(told, default=5 if now > 5 else 0)
     if fewer:
         return {**body, "top_logprobs": fewer}
+    return _without_logprobs(body)
+
+
+def _without_logprobs(body: Body) -> Body:
     return {name: value for name, value in body.items() if "logprobs" not in name}
 
 

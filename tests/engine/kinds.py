@@ -37,9 +37,13 @@ class Kinds(BaseHTTPRequestHandler):
         self.asked.append((kind, body))
         if tail != "v1/chat/completions" or (body["model"] != "m" and kind != "anyname"):
             return self._send(404, {"error": {"message": f"no model {body.get('model')}"}})
+        if kind == "deaf":
+            return self._send(400, {"detail": "no"})
         if refused := next((name for name in REFUSES.get(kind, ()) if name in body), None):
             words = f"Unsupported parameter: '{refused}'.{MENDS.get(refused, '')}"
             return self._send(400, {"error": {"message": "Invalid request." if kind in SILENT else words}})
+        if kind == "fails" and "logprobs" in body:
+            return self._send(500, {"error": {"message": "Out of range float values are not JSON compliant"}})
         if kind == "few" and body.get("top_logprobs", 0) > 8:
             return self._send(400, {"error": {"message": "Requested sample logprobs of 20, which is more than 8"}})
         return self._send(200, answer(kind, body))

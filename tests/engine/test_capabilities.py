@@ -58,6 +58,7 @@ def examined(*urls: str, **model: Any) -> Capabilities:
         ("plain", {"choices": "none", "json_schema": "ignored", "tokenizer": "none", "prompt_logprobs": False}),
         ("closed", {"choices": "none", "json_schema": "refused", "top_logprobs": 0, "refused": {}}),
         ("few", {"top_logprobs": 4, "refused": {}}),  # of 8 that it would give; the words are few
+        ("fails", {"top_logprobs": 0, "choices": "none"}),
         ("unlisted", {"listed": None, "context": None}),
         ("alias", {"listed": False}),
     ],
@@ -96,6 +97,7 @@ def test_what_the_mend_says_is_taken(kinds: str) -> None:
     [
         ("anyname/v1", "m", "answers to any name; served_name could be other"),
         ("vllm/v1", "n", "served_name could be m"),
+        ("deaf/v1", "m", "refuses every request for 'm', whatever parameters it has: Error code: 400"),
         ("vllm", "m", "base_urls should say {}/vllm/v1"),
         ("vllm/v1/chat/completions", "m", "base_urls should say {}/vllm/v1"),
     ],
