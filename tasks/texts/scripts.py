@@ -9,7 +9,7 @@ from collections import Counter
 from resiliparse.parse.lang import detect_fast
 
 HAN = "\u3005-\u3007\u3021-\u3029\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-KANA = "\u3031-\u3035\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+KANA = "\u3031-\u3035\u3040-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 BOPOMOFO = "\u3105-\u312f"
 # without spaces, and with about as many letters a word as English has: Thai, Lao, Tibetan, Burmese, Khmer
 ALPHABETIC = "\u0e00-\u0e7f\u0e80-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"
@@ -38,7 +38,7 @@ _SCRIPTS = {
 }  # fmt: skip
 _RUNS = {name: re.compile(f"[{characters}]+") for name, characters in _SCRIPTS.items()}
 _WEIGHT = {"Han": 3, "Kana": 3, "Hangul": 2}  # a character of these says about as much as so many letters
-_LOOKED_AT = 4000  # characters
+_LOOKED_AT = 2000  # characters
 _LATIN = re.compile(f"[{_SCRIPTS['Latin']}]")
 _NOT_LATIN = re.compile(f"[{''.join(run for name, run in _SCRIPTS.items() if name != 'Latin')}]")
 _ENGLISH = re.compile(r"\b(?:the|of|and|to|is|that|for|with|are|was|from|this|by|have|you)\b", re.IGNORECASE)
@@ -67,7 +67,7 @@ def scripts(text: str) -> Counter[str]:
     """How many letters of the text's beginning each script has; a Han character counts as several."""
     start = text[:_LOOKED_AT]
     if start.isascii():
-        return Counter(Latin=sum(map(len, _RUNS["Latin"].findall(start)))) if _LATIN.search(start) else Counter()
+        return Counter(Latin=len(start)) if _LATIN.search(start) else Counter()
     found = {name: sum(map(len, run.findall(start))) * _WEIGHT.get(name, 1) for name, run in _RUNS.items()}
     return Counter({name: count for name, count in found.items() if count})
 
