@@ -156,4 +156,4 @@ def wait_of(fault: Fault, times: int) -> float:
             return asked * random.uniform(1.0, 1.1)
         return float(min(longest, 0.5 * 2.0 ** min(max(times - 1, 0), 10)) * random.uniform(0.75, 1.0))
     grown = 0.02 * 1.5 ** min(times - 1, 30)
-    return min(LONGEST_WAIT_SEC, max(asked, grown) * random.uniform(1.0, 1.1))
+    return min(LONGEST_WAIT_SEC, max(asked, grown)) * random.uniform(1.0, 1.1)

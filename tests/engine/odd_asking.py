@@ -43,7 +43,7 @@ JUDGING: Row = {
     "task": {"max_attempts": 1},
 }
 WORKS: dict[str, tuple[Work, Row]] = {
-    "answers": (answers, {}),
+    "answers": (answers, {"sampling": {"answers": 4}}),
     "sheets": (ratings, {"task": {"dialect": "structured"}, "rating": {"mode": "pointwise"}}),
     "digits": (ratings, {"rating": {"mode": "logprob"}}),
     "facts": (ratings, {"rating": {"mode": "likelihood"}}),

@@ -114,9 +114,17 @@ class OddServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.close()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        connections = asyncio.all_tasks() - {asyncio.current_task()}
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
     def url(self, faces: str) -> str:
         """The base URL of these faces, whose counts begin anew."""
