@@ -11,8 +11,7 @@ from tasks.engine.client import Client
 from tasks.engine.protocol import Engine
 from tasks.rate import judged
 from tasks.rubric import rubric
-from tests.samples import Row as Row
-from tests.samples import an_answer, config, document, plan_of, problem
+from tests.samples import Row, an_answer, config, document, plan_of, problem
 
 Work = Callable[[Config, Engine], Awaitable[list[Row]]]
 CRITERIA = [

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.odd_asking import Row, outcome
+from tests.engine.odd_asking import outcome
 from tests.engine.odd_server import KNOWN, OddServer
+from tests.samples import Row
 
 ANY_TEXT = ("answers", "sheets", "words")
 SAME, BAD = "same", "malformed"  # SAME: ok, and the rows of a good server

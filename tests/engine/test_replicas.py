@@ -3,8 +3,9 @@
 import pytest
 
 from tasks.engine.server import free_port
-from tests.engine.odd_asking import Row, outcome
+from tests.engine.odd_asking import outcome
 from tests.engine.odd_server import OddServer
+from tests.samples import Row
 
 
 def asked(*urls: str, said: list[str] | None = None, **engine: object) -> tuple[str, list[Row] | str]:
