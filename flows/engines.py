@@ -69,10 +69,11 @@ class Engines(Mapping[str, Client]):
     ) -> None:  # fmt: skip
         """A client of a model's servers, told what they can do."""
         config = self._config
-        client = Client(self._models[name].identity, config.models[name], config.engine, urls, gate, server)
+        identity, say = self._models[name].identity, self._display.say
+        client = Client(identity, config.models[name], config.engine, urls, gate, server, say)
         stack.push_async_callback(client.close)
         if server is None or config.engine.kind != "fake" or self._checking:  # a dry run's stand-in speaks as vLLM
-            await examined(name, client, config, self._store, self._round, self._display.say, not self._checking)
+            await examined(name, client, config, self._store, self._round, say, not self._checking)
         if not self._checking:
             await _check_room(client, config, name)
         self._clients[name] = client

@@ -12,7 +12,8 @@ from tasks.prompts import NAMES, data
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
 from tasks.texts.length import word_count
-from tasks.texts.measures import final_answer, full_sentences, refuses
+from tasks.texts.measures import full_sentences, refuses
+from tasks.texts.thoughts import final_answer
 
 Row = dict[str, Any]
 CUT = "`final` ends with the last full sentence"

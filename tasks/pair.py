@@ -18,6 +18,7 @@ from schemas.tables import REFERENCE
 from tasks.answer import prompt_messages
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round
+from tasks.texts.thoughts import split
 
 Row = dict[str, Any]
 TABLES_READ = ("problems", "answers", "rubrics", "ratings")
@@ -230,8 +231,8 @@ def preferences(plan: Plan, problems: list[Row], answers: list[Row], pairs: list
 
 def trained_on(answer: Row, target: str) -> str:
     """`final`, or with `target = "text"` the thoughts and then `final` (which may be shorter than what was written)."""
-    thoughts, closed, _ = answer["text"].rpartition("</think>")
-    return f"{thoughts}{closed}\n\n{answer['final']}" if target == "text" and closed else str(answer["final"])
+    thoughts, _ = split(answer["text"])
+    return f"{thoughts.rstrip()}\n\n{answer['final']}" if target == "text" and thoughts else str(answer["final"])
 
 
 @task(name="pair", task_run_name="pair {shard}", **TASK_OPTIONS)

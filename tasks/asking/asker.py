@@ -10,7 +10,8 @@ from schemas.outputs import Output, bounded_schema
 from tasks.asking.parse import Malformed, parse
 from tasks.engine.protocol import Choice, Engine, Generation, Message, Request
 from tasks.staging.plan import ROLE_OF, Plan
-from tasks.texts.measures import final_answer, full_sentences
+from tasks.texts.measures import full_sentences
+from tasks.texts.thoughts import final_answer
 
 T = TypeVar("T")
 OutputT = TypeVar("OutputT", bound=Output)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 
 from schemas.outputs import Output
-from tasks.texts.measures import final_answer
+from tasks.texts.thoughts import final_answer
 
 T = TypeVar("T", bound=Output)
 _ITEM = {"criteria": "criterion", "marks": "mark"}
@@ -59,9 +59,17 @@ def format_instructions(model: type[Output], output_format: str) -> str:
 
 def _without_fence(text: str) -> str:
     """JSON out of a Markdown code fence, which some servers' models put around it."""
+    text = text.removeprefix("\ufeff")
+    if text.lstrip().startswith("{"):  # a mark of thoughts in it is a quotation, unless the braces are in thoughts
+        try:
+            json.loads(text)
+        except ValueError:
+            pass
+        else:
+            return text
     text = final_answer(text)
     first, _, rest = text.partition("\n")
-    return rest[:-3] if first.strip() in ("```", "```json") and rest.endswith("\n```") else text
+    return rest[:-3] if first.strip().lower() in ("```", "```json") and rest.endswith("\n```") else text
 
 
 def _from_json(text: str) -> Any:

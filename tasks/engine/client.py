@@ -2,54 +2,35 @@
 
 import asyncio
 import json
-import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import httpx
-import openai
-from openai.types.chat import ChatCompletion
 
 from schemas.config import EngineConfig, ModelConfig
 from schemas.errors import UserError
 from schemas.ids import canonical
 from tasks.engine.capabilities import VLLM, Capabilities
 from tasks.engine.counting import llama_cpp_count
-from tasks.engine.dialects import DIALECTS, said, word_logprobs
+from tasks.engine.dialects import DIALECTS, said
+from tasks.engine.faults import Fault, Rejected, body_of, refusal, sent, unreachable
 from tasks.engine.parameters import params_of, shaped
 from tasks.engine.protocol import Budget, Choice, Generation, Likelihood, Message, Request
-from tasks.engine.tries import Breaker, Fault, Rejected, Tries, Watched, sent, unreachable
+from tasks.engine.replicas import Replica, Replicas
+from tasks.engine.replies import NotAReply, Reply, choices_of, count_of, read_chat
+from tasks.engine.scores import first_token, target_logprob
+from tasks.engine.tries import Breaker, Patience, Tries, Watched
 
 T = TypeVar("T")
 
 _TOP_LOGPROBS = 20  # the most that servers give
-_RULED_OUT = -1000.0  # nats
 _SCORE_TRIES = 3  # for log-probabilities that are missing or no numbers
-_REST_SEC = 10.0  # for which a replica that is away is asked only if all are
+_LISTING_SEC = 30.0  # for the list of models
+_UNKNOWN_CONTEXT = 8192  # tokens, where no server says
 _TEMPLATE_TOKENS = 64  # what a chat template adds at most, for the bound that needs no counting
-
-
-class Replica:
-    """One base URL of a model."""
-
-    def __init__(self, base_url: str, api_key: str, engine: EngineConfig) -> None:
-        self.url = base_url.rstrip("/")
-        self.in_flight = 0
-        self.away_until = 0.0
-        self.client = openai.AsyncOpenAI(
-            base_url=self.url,
-            api_key=api_key,
-            timeout=engine.timeout_sec,
-            max_retries=0,  # `Tries` has its own
-        )
-        # /tokenize lies beside /v1, not under it
-        self.http = httpx.AsyncClient(
-            base_url=self.url.removesuffix("/v1"), timeout=engine.timeout_sec,
-            headers={"Authorization": f"Bearer {api_key}"},
-        )  # fmt: skip
 
 
 class Client:
@@ -57,16 +38,18 @@ class Client:
 
     def __init__(
         self, model: str, config: ModelConfig, engine: EngineConfig, urls: Sequence[str], gate: asyncio.Semaphore,
-        server: Watched | None = None,
+        server: Watched | None = None, say: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self.model, self.config, self.served_name = model, config, config.served_name or "policy"
         self._gate, self._engine = gate, engine
         self.replicas = [Replica(url, _api_key(config), engine) for url in urls]
+        self._choose = Replicas(self.replicas, engine.timeout_sec, say)
         self._max_model_len = config.max_model_len or engine.max_model_len
         self.able, self._changes = VLLM, params_of(config)
         self._can_tokenize: bool | None = None
         self._tokens: dict[str, list[int]] = {}
-        self.tries, self._breaker = Tries(engine, server), Breaker(model, engine.max_failed_share)
+        self.tries = Tries(engine, server, Patience(self.served_name, say))
+        self._breaker = Breaker(model, engine.max_failed_share)
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -82,8 +65,7 @@ class Client:
     async def close(self) -> None:
         """Close the connections."""
         for replica in self.replicas:
-            await replica.client.close()
-            await replica.http.aclose()
+            await replica.close()
 
     async def chat(self, request: Request) -> Generation:
         """See `Engine.chat`."""
@@ -100,15 +82,14 @@ class Client:
             params["response_format"] = {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
         params = shaped(params, self._changes)
         answer, call = await self._chat(request.messages, request.sampling.max_tokens, params)
-        choice = answer.choices[0] if answer else None
-        text = _full_text(answer) if answer else call.message
-        finish = str(choice.finish_reason) if choice else call.finish
-        usage = answer.usage if answer else None
         return Generation(
             generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,
             model=self.model, endpoint=call.url, messages=list(request.messages), params=canonical(params),
-            completion=_storable(text), finish_reason=finish, prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None, seconds=call.seconds, attempt=request.attempt,
+            completion=_storable(answer.text if answer else call.message),
+            finish_reason=answer.finish if answer else call.finish,
+            prompt_tokens=answer.prompt_tokens if answer else None,
+            completion_tokens=answer.completion_tokens if answer else None, seconds=call.seconds,
+            attempt=request.attempt,
         )  # fmt: skip
 
     async def likelihood(self, request: Likelihood) -> Generation:
@@ -130,15 +111,16 @@ class Client:
                     replica.url, create, model=self.served_name, max_tokens=1, temperature=0.0,
                     prompt=[context + target for target in targets], extra_body={"prompt_logprobs": 0},
                 )  # fmt: skip
-                choices = sorted(answer.choices or (), key=lambda choice: choice.index)
+                choices = self._read(replica, answer, choices_of)
                 if len(choices) != len(targets):
-                    raise Fault(replica.url, "broken", "it does not answer as an OpenAI-compatible server does")
-                pairs = zip(choices, targets, strict=True)
-                scores = [_target_logprob(choice.model_dump(), target) for choice, target in pairs]
-                if all(score["logprob"] is not None for score in scores):
+                    raise Fault(replica.url, "broken", f"it gave {len(choices)} choices for {len(targets)} prompts")
+                found = [target_logprob(choice, target) for choice, target in zip(choices, targets, strict=True)]
+                values = zip(targets, found, strict=True)
+                scores = [{"tokens": len(target), "logprob": nats} for target, (nats, _) in values]
+                if all(nats is not None for nats, _ in found):
                     return
-            if all(score["logprob"] is None for score in scores):
-                raise Rejected("unscored", f"the server gave no log-probabilities, {_SCORE_TRIES} times")
+            if all(nats is None for nats, _ in found):
+                raise Rejected("unscored", f"{found[0][1]}, {_SCORE_TRIES} times")
 
         _, call = await self._answered(send)
         partly = any(score["logprob"] is None for score in scores)
@@ -162,35 +144,34 @@ class Client:
             params |= dialect.logprobs(request.choices)
         params, extra = shaped(params, self._changes), dialect.constrain(request.choices)
         answer, call = await self._chat(request.messages, dialect.tokens, params, extra)
-        text = said(_full_text(answer)) if answer else call.message
+        text = said(answer.text) if answer else call.message
         if answer and request.logprobs:
-            text = json.dumps({"choice": text, "logprobs": _first_token(answer)})
-        usage = answer.usage if answer else None
+            text = json.dumps({"choice": text, "logprobs": first_token(answer.content, answer.tokens)})
         params |= {"choice": list(request.choices)} | ({} if dialect.name == "choice" else extra)
         return Generation(
             generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,
             model=self.model, endpoint=call.url, messages=list(request.messages),
             params=canonical(params), completion=_storable(text),
-            finish_reason="chosen" if answer else call.finish, prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None, seconds=call.seconds, attempt=0,
+            # a word that was cut is none of those offered; of one that ended otherwise nothing is known
+            finish_reason="chosen" if answer and answer.ended else answer.finish if answer else call.finish,
+            prompt_tokens=answer.prompt_tokens if answer else None,
+            completion_tokens=answer.completion_tokens if answer else None, seconds=call.seconds, attempt=0,
         )  # fmt: skip
 
     async def _chat(
         self, messages: tuple[Message, ...], max_tokens: int, params: dict[str, Any],
         extra: dict[str, Any] | None = None,
-    ) -> tuple[ChatCompletion | None, "_Call"]:  # fmt: skip
+    ) -> tuple[Reply | None, "_Call"]:  # fmt: skip
         """A chat completion, or why there is none."""
 
-        async def send(replica: Replica) -> ChatCompletion:
-            await self._require_room(messages, max_tokens)
+        async def send(replica: Replica) -> Reply:
+            await self._require_room(replica, messages, max_tokens)
             create: Any = replica.client.chat.completions.create
             answer = await sent(
                 replica.url, create, model=self.served_name, messages=list(messages),
                 extra_body=params | (extra or {}),
             )  # fmt: skip
-            if not _is_chat(answer):
-                raise Fault(replica.url, "broken", "it does not answer as an OpenAI-compatible server does")
-            return cast(ChatCompletion, answer)
+            return self._read(replica, answer, read_chat)
 
         return await self._answered(send)
 
@@ -200,18 +181,16 @@ class Client:
         A request that alone gets no answer, from a server that has answered others, is a failed row. One that none of
         the others fares better than is a failure of the stage.
         """
-        used = self.replicas[0]
-        began = time.monotonic()
+        used, began = self.replicas[0], time.monotonic()
+
+        async def at(replica: Replica) -> T:
+            nonlocal used, began
+            used, began = replica, time.monotonic()
+            return await send(replica)
 
         async def once() -> T:
-            nonlocal used, began
-            async with self._gate, _InFlight(self.replicas) as used:
-                began = time.monotonic()
-                try:
-                    return await send(used)
-                except Fault as fault:
-                    used.away_until = time.monotonic() + _REST_SEC if fault.kind == "away" else 0.0
-                    raise
+            async with self._gate:
+                return await self._choose.send(at, self._breaker.works)
 
         try:
             answer = await self.tries(once)
@@ -220,11 +199,11 @@ class Client:
         except Fault as fault:
             if fault.kind in ("away", "busy") or not self._breaker.works:
                 raise
-            finish, message = "failed", f"no answer in {self._engine.max_retries + 1} tries: {fault.message}"
+            finish, message = "failed", f"no answer in all tries: {fault.message}"
         else:
             self._breaker.note(True)
             return answer, _Call(used.url, round(time.monotonic() - began, 3))
-        if finish != "too_long":  # which is the request's own fault
+        if finish not in ("too_long", "filtered"):  # which are the request's own fault
             self._breaker.note(False, message)
         return None, _Call(used.url, round(time.monotonic() - began, 3), finish, message)
 
@@ -234,33 +213,70 @@ class Client:
         bound = sum(len(message["content"].encode(errors="replace")) + _TEMPLATE_TOKENS for message in messages)
         if bound + max_tokens <= limit:
             return Budget(bound + max_tokens, limit)
-        if self.able.tokenizer == "llama.cpp":
-            if (count := await llama_cpp_count(self.replicas[0].http, messages)) is not None:
+        if self._counts:
+            try:
+                count = await self.tries(lambda: self._choose.send(lambda replica: self._count(replica, messages)))
+            except Fault as fault:
+                if fault.kind == "away":
+                    raise
+                count = None
+            if count is not None:
                 return Budget(count + max_tokens, limit, exact=True)
-        elif self._can_tokenize is not False:
-            response = await self._post_tokenize(
-                self.replicas[0], {"messages": list(messages), "add_generation_prompt": True}
-            )
-            if response is not None and isinstance(response.get("count"), int):
-                return Budget(int(response["count"]) + max_tokens, limit, exact=True)
         return Budget(bound // 3 + max_tokens, limit)  # no tokenizer to be had: 3 bytes a token
 
-    async def _require_room(self, messages: Sequence[Message], max_tokens: int) -> None:
+    @property
+    def _counts(self) -> bool:
+        """Whether the servers may count tokens."""
+        return self.able.tokenizer == "llama.cpp" or self._can_tokenize is not False
+
+    async def _require_room(self, replica: Replica, messages: Sequence[Message], max_tokens: int) -> None:
         """Raise `Rejected` for a request that is known not to fit; an estimate is left to the server to judge."""
-        budget = await self.budget(messages, max_tokens)
-        if budget.exact and not budget.fits:
-            message = f"not sent: {budget.tokens} tokens with max_tokens, and the context is {budget.limit}"
+        limit = await self.max_model_len()
+        bound = sum(len(message["content"].encode(errors="replace")) + _TEMPLATE_TOKENS for message in messages)
+        if bound + max_tokens <= limit or not self._counts:
+            return
+        try:
+            count = await self._count(replica, messages)
+        except Fault as fault:
+            if fault.kind == "away":
+                raise
+            return
+        if count is not None and count + max_tokens > limit:
+            message = f"not sent: {count + max_tokens} tokens with max_tokens, and the context is {limit}"
             raise Rejected("too_long", message)
 
     async def max_model_len(self) -> int:
-        """The context in tokens: as configured, else as the server's model list says, else 8,192."""
+        """The context in tokens: as configured, else the least that the servers' lists of models say, else 8,192."""
         if self._max_model_len is None:
-            first = self.replicas[0]
-            listing: Any = first.client.models.list
-            models: Any = await self.tries(lambda: sent(first.url, listing))
-            found = [m.model_dump().get("max_model_len") for m in models.data if m.id == self.served_name]
-            self._max_model_len = int(found[0]) if found and found[0] else 8192
+            found = await self.tries(self._listed_lengths)
+            self._max_model_len = min((length for length in found if length), default=_UNKNOWN_CONTEXT)
         return self._max_model_len
+
+    async def _listed_lengths(self) -> list[int | None]:
+        """Of every server that is there; one that lists nothing of the kind has None.
+
+        Raises:
+            Fault: none of them is there.
+        """
+        found = await asyncio.gather(*map(self._listed_length, self.replicas), return_exceptions=True)
+        lengths = [length for length in found if not isinstance(length, BaseException)]
+        if not lengths:
+            raise next(error for error in found if isinstance(error, BaseException))
+        return lengths
+
+    async def _listed_length(self, replica: Replica) -> int | None:
+        try:
+            async with asyncio.timeout(min(_LISTING_SEC, self._engine.timeout_sec)):
+                response = await replica.http.get(f"{replica.url}/models")
+                cards = response.json()["data"]
+            sizes = [card.get("max_model_len") for card in cards if card.get("id") == self.served_name]
+        except httpx.HTTPError as error:
+            raise unreachable(replica.url, error) from None
+        except TimeoutError:
+            raise Fault(replica.url, "slow", "no list of models in time") from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None  # a server may have no such list
+        return count_of(sizes[0]) if sizes else None
 
     async def _target_tokens(self, replica: Replica, text: str) -> list[int]:
         """Remembered: a rubric's facts come with every answer."""
@@ -272,27 +288,67 @@ class Client:
 
     async def _tokenize(self, replica: Replica, text: str, special: bool = False) -> list[int]:
         response = await self._post_tokenize(replica, {"prompt": text, "add_special_tokens": special})
+        tokens = response.get("tokens") if response is not None else None
+        if isinstance(tokens, list) and tokens and all(type(token) is int and token >= 0 for token in tokens):
+            self._can_tokenize = True
+            return tokens
+        if self._can_tokenize:  # it could before: one odd reply
+            raise Fault(replica.url, "broken", "/tokenize answers without tokens")
+        raise UserError(
+            f"{replica.url} has no /tokenize that gives token ids, which rating.mode='likelihood' needs (vLLM has it); "
+            "set rating.mode=pointwise or another judge"
+        )
+
+    async def _count(self, replica: Replica, messages: Sequence[Message]) -> int | None:
+        """Tokens of a conversation, by the server; None where it does not say."""
+        if self.able.tokenizer == "llama.cpp":
+            return await llama_cpp_count(replica.http, messages)
+        response = await self._post_tokenize(replica, {"messages": list(messages), "add_generation_prompt": True})
         if response is None:
-            raise UserError(
-                f"{replica.url} has no /tokenize, which rating.mode='likelihood' needs (vLLM has it); "
-                "set rating.mode=pointwise or another judge"
-            )
-        return list(response["tokens"])
+            return None
+        tokens = response.get("tokens")
+        return count_of(response.get("count")) or (len(tokens) if isinstance(tokens, list) and tokens else None)
 
     async def _post_tokenize(self, replica: Replica, body: dict[str, Any]) -> dict[str, Any] | None:
-        """What /tokenize says; None where the server has none."""
+        """What /tokenize says; None where the server has none, or it is not an object.
 
-        async def send() -> dict[str, Any] | None:
-            try:
-                response = await replica.http.post("/tokenize", json={"model": self.served_name, **body})
-            except httpx.HTTPError as error:  # also a kept connection that the server closed just now
-                raise unreachable(replica.url, error) from None
-            if response.status_code >= 500 and response.status_code != 501:
-                raise Fault(replica.url, "broken", f"/tokenize fails: {response.status_code}")
-            self._can_tokenize = response.status_code == 200
-            return dict(response.json()) if self._can_tokenize else None
+        Raises:
+            Fault: it may say something when it is asked again.
+        """
+        try:
+            response = await replica.http.post("/tokenize", json={"model": self.served_name, **body})
+        except httpx.HTTPError as error:  # also a kept connection that the server closed just now
+            raise unreachable(replica.url, error) from None
+        status = response.status_code
+        if status != 200:
+            why = refusal(replica.url, status, body_of(response), response.headers, "/tokenize")
+            if isinstance(why, Fault) and why.kind != "unfit" and status != 501:
+                raise why
+            self._can_tokenize = self._can_tokenize or False
+            return None
+        try:
+            told = response.json()
+        except ValueError:
+            return None
+        return told if isinstance(told, dict) else None
 
-        return await self.tries(send)
+    def _read(self, replica: Replica, answer: Any, read: Callable[[Any], T]) -> T:
+        """Read an answer.
+
+        Raises:
+            Fault: it is none. Where it is an error that came with status 200, what that means.
+        """
+        body = answer.model_dump(warnings=False) if hasattr(answer, "model_dump") else answer
+        try:
+            return read(body)
+        except NotAReply as no:
+            error = body.get("error") if isinstance(body, dict) else None
+            if error:
+                code = count_of(error.get("code")) if isinstance(error, dict) else None
+                raise refusal(replica.url, code if code and 400 <= code < 600 else 502, body) from None
+            raise Fault(
+                replica.url, "broken", f"it does not answer as an OpenAI-compatible server does: {no}"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -305,21 +361,6 @@ class _Call:
     message: str = ""
 
 
-class _InFlight:
-    """The replica with the fewest requests in flight of those that are there, counted while one more is on its way."""
-
-    def __init__(self, replicas: list[Replica]) -> None:
-        now = time.monotonic()
-        self._replica = min(replicas, key=lambda replica: (replica.away_until > now, replica.in_flight))
-
-    async def __aenter__(self) -> Replica:
-        self._replica.in_flight += 1
-        return self._replica
-
-    async def __aexit__(self, *_: object) -> None:
-        self._replica.in_flight -= 1
-
-
 def _api_key(config: ModelConfig) -> str:
     if config.api_key_env is None:
         return "none"
@@ -329,39 +370,6 @@ def _api_key(config: ModelConfig) -> str:
     return key
 
 
-def _is_chat(answer: Any) -> bool:
-    """Whether a server's answer has the form of a chat completion, which the openai client does not look at."""
-    if not isinstance(answer, ChatCompletion) or not answer.choices:
-        return False
-    message: Any = answer.choices[0].message
-    return message is not None and isinstance(message.content, str | None)
-
-
-def _first_token(answer: ChatCompletion) -> list[list[Any]]:
-    """Token and log-probability of what could have come first, likeliest first; empty where the server tells none."""
-    content = answer.choices[0].logprobs.content if answer.choices[0].logprobs else None
-    if not content:
-        return []
-    listed = word_logprobs(answer.choices[0].message.content or "", [token.model_dump() for token in content])
-    # vLLM says -9999 of a token that the constraint rules out
-    return [[token, nats] for token, nats in listed if nats > _RULED_OUT]
-
-
 def _storable(text: str) -> str:
     """Half of a surrogate pair, which JSON can carry, is no Unicode text: no table could hold it."""
     return text.encode(errors="replace").decode()
-
-
-def _full_text(answer: ChatCompletion) -> str:
-    """The answer with what a reasoning parser split off put back before it, so that `text` keeps everything."""
-    message = answer.choices[0].message
-    thoughts = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
-    return f"<think>{thoughts}</think>{message.content or ''}" if thoughts else message.content or ""
-
-
-def _target_logprob(choice: dict[str, Any], target: list[int]) -> dict[str, Any]:
-    """Sum of the target tokens' log-probabilities from vLLM's `prompt_logprobs` (None where a value is missing)."""
-    entries = (choice.get("prompt_logprobs") or [])[-len(target) :] if target else []
-    values = [(entry or {}).get(str(token), {}).get("logprob") for entry, token in zip(entries, target, strict=False)]
-    known = len(values) == len(target) > 0 and all(value is not None and math.isfinite(value) for value in values)
-    return {"tokens": len(target), "logprob": sum(values) if known else None}

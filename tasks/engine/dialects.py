@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.engine.replies import alternatives
+
 Body = dict[str, Any]
 _KEY = "choice"  # of the object that holds the word in JSON
 _WORD = rf'\{{\s*"{_KEY}"\s*:\s*"([^"\\]*)"'
@@ -119,5 +121,6 @@ def _fits(name: Any, head: str) -> bool:
 
 def _listed(token: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     if drawn := token.get("top_probs"):  # llama.cpp's `post_sampling_probs`
-        return [(top.get("token"), math.log(top["prob"])) for top in drawn if (top.get("prob") or 0) > _NEVER]
-    return [(top.get("token"), top.get("logprob")) for top in token.get("top_logprobs") or []]
+        shares = [(top.get("token"), top.get("prob")) for top in drawn if isinstance(top, Mapping)]
+        return [(name, math.log(p)) for name, p in shares if isinstance(p, int | float) and p > _NEVER]
+    return [(name, nats) for name, nats in alternatives([dict(token)])]

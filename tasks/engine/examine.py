@@ -14,11 +14,12 @@ import httpx
 
 from schemas.errors import PopError, UserError
 from tasks.engine.capabilities import Capabilities, Obeyed, common
-from tasks.engine.client import Client, Replica
+from tasks.engine.client import Client
 from tasks.engine.dialects import in_order, said, word_logprobs
+from tasks.engine.faults import Fault, Rejected, sent
 from tasks.engine.parameters import params_of, shaped
 from tasks.engine.protocol import EngineError
-from tasks.engine.tries import Fault, Rejected, sent
+from tasks.engine.replicas import Replica
 
 T = TypeVar("T")
 Body = dict[str, Any]
@@ -47,7 +48,8 @@ async def examine(client: Client, standard: Body) -> tuple[Capabilities, dict[st
     outcomes = await asyncio.gather(*(_outcome(client, replica, standard) for replica in client.replicas))
     found = [one for one in outcomes if isinstance(one, Capabilities)]
     if not found:
-        raise next(error for error in outcomes if isinstance(error, PopError))
+        error = next(error for error in outcomes if isinstance(error, PopError))
+        raise UserError(str(error)) if isinstance(error, Fault) and error.kind == "unfit" else error
     each = {
         replica.url: one if isinstance(one, Capabilities) else str(one)
         for replica, one in zip(client.replicas, outcomes, strict=True)
@@ -59,8 +61,11 @@ async def _outcome(client: Client, replica: Replica, standard: Body) -> Capabili
     try:
         return await Examination(client, replica, standard).whole()
     except PopError as error:
-        if len(client.replicas) > 1 and (isinstance(error, EngineError) or "refuses the API key" in str(error)):
+        if len(client.replicas) > 1 and isinstance(error, EngineError):
+            replica.left_out = isinstance(error, Fault) and error.kind == "unfit"
             return error  # the others go on without it
+        if isinstance(error, Fault) and error.kind == "unfit":
+            raise UserError(str(error)) from None
         raise
 
 
@@ -142,12 +147,16 @@ class Examination:
                 else:
                     refused[name] = no.message
                     wanted.pop(name)
-            except Fault as fault:  # some fail at log-probabilities, and at nothing else
-                if fault.kind != "broken" or "logprobs" not in wanted:
+            except Fault as fault:
+                if (
+                    fault.kind == "broken" and "logprobs" in wanted
+                ):  # some fail at log-probabilities, and at nothing else
+                    wanted = _without_logprobs(wanted)
+                elif fault.kind == "unfit":
+                    message = f"{fault.message}{_instead(self._name, cards)}"
+                    raise Fault(self._replica.url, "unfit", message) from None
+                else:
                     raise
-                wanted = _without_logprobs(wanted)
-            except UserError as error:
-                raise UserError(f"{error}{_instead(self._name, cards)}") from None
 
     async def _patiently(self, body: Body) -> Body:
         """Tried again after a fault; but where there are other replicas, one that is away is not waited for."""

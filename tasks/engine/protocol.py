@@ -11,10 +11,30 @@ from schemas.ids import content_id, seed_of
 Message = dict[str, str]
 # Why a call has no answer, or a part of one: kept as a row's reason, and asked again by the next start.
 UNANSWERED = ("too_long", "rejected", "failed", "unscored", "partly_scored")
+# What servers call it, in any case of letters, when the model came to its end. The list is closed: an answer whose end
+# is not known to be its own (`abort`, `error`, nothing at all, …) may be half of one, and is never used.
+WHOLE = frozenset({
+    "stop", "eos", "eos_token", "end_of_text", "stop_sequence", "end_turn", "end", "complete", "completed",
+    "chosen", "scored", "partly_scored",
+})  # fmt: skip
+CUT = frozenset({
+    "length", "max_tokens", "max_length", "max_new_tokens", "max_output_tokens", "model_length", "token_limit",
+    "model_context_window_exceeded",
+})  # fmt: skip
+FILTERED = frozenset({
+    "content_filter", "content_filtered", "filtered", "safety", "image_safety", "recitation", "blocklist", "sensitive",
+    "prohibited_content", "spii", "guardrail_intervened",
+})  # fmt: skip
 
 
 class EngineError(DependencyError):
-    """The server is gone or keeps failing; what is journaled so far is kept."""
+    """The server is gone or keeps failing; what is journaled so far is kept.
+
+    Attributes:
+        worth_another: whether the whole stage may fare better when it is tried again a little later.
+    """
+
+    worth_another = True
 
 
 @dataclass(frozen=True)
@@ -108,17 +128,33 @@ class Generation:
     @property
     def failure(self) -> tuple[str, str] | None:
         """Status and reason of a completion that must not be parsed; None where there is text to parse."""
-        if self.finish_reason == "length":
-            return "truncated", f"cut after {self.completion_tokens} tokens (max_tokens)"
-        if self.finish_reason == "content_filter":
-            return "refused", "the server's content filter stopped it"
-        if self.finish_reason == "unscored":
+        finish, words = self.finish_reason.casefold(), " ".join(self.text.split())[:300]
+        if finish in CUT:
+            after = "" if self.completion_tokens is None else f" after {self.completion_tokens} tokens"
+            return "truncated", f"cut{after} (max_tokens)"
+        if finish in FILTERED:
+            return (
+                "refused",
+                f"the server's content filter stopped it ({words if finish == 'filtered' else self.finish_reason})",
+            )
+        if finish == "refusal":
+            return "refused", f"the model declined: {words}"
+        if finish == "unscored":
             return "unrateable", self.text
-        if self.finish_reason in ("too_long", "rejected", "failed"):
-            return self.finish_reason, (self.completion or "")[:300]
-        if not (self.completion or "").strip():
+        if finish in ("too_long", "rejected", "failed"):
+            return finish, words
+        if finish not in WHOLE:
+            return "unfinished", f"the server ended it with {self.finish_reason!r}: not known to be whole"
+        if not words:
             return "empty", "the model wrote nothing"
         return None
+
+    @property
+    def answered(self) -> bool:
+        """Whether it is worth keeping; what is not is asked for again by the next start."""
+        finish = self.finish_reason.casefold()
+        known = finish in WHOLE | CUT | FILTERED or finish == "refusal"
+        return known and self.finish_reason not in UNANSWERED
 
     @property
     def text(self) -> str:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from tasks.engine.journal import Journal
-from tasks.engine.protocol import UNANSWERED, Budget, Choice, Engine, Generation, Likelihood, Message, Request
+from tasks.engine.protocol import Budget, Choice, Engine, Generation, Likelihood, Message, Request
 
 
 class Recorder:
@@ -69,7 +69,7 @@ class Recorder:
             generation = await self._engine.choice(request)
         else:
             generation = await self._engine.likelihood(request)
-        if generation.finish_reason not in UNANSWERED:
+        if generation.answered:
             self._journal.add(generation)
         self._on_call()
         return generation

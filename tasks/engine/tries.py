@@ -1,40 +1,23 @@
 """How a request is sent until it is answered: again after a fault, not for ever, and not while too many others fail."""
 
 import asyncio
-import email.utils
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal, Protocol, TypeVar
-
-import openai
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 from schemas.config import EngineConfig
-from schemas.errors import DependencyError, UserError
-from tasks.engine.protocol import EngineError
+from schemas.errors import DependencyError
+from tasks.engine.faults import Fault
 
 T = TypeVar("T")
+Say = Callable[[str], None]
 WINDOW, LEAST = 200, 20  # the last requests that count, and as how many fewer of them count
+LONGEST_WAIT_SEC = 60.0  # whatever a server asks for: it may mean milliseconds, or have a wrong clock
+MOST_BUSY = 60  # tries of one request at a server that is busy
+QUIET_SEC, AGAIN_SEC = 10.0, 60.0  # after which nothing but retries is said, and said again
 _LONGEST_BACKOFF_SEC = 8.0
-
-Kind = Literal["busy", "slow", "away", "broken"]
-
-
-class Rejected(Exception):
-    """This request gets no answer, now or ever: a row with a status, not a failure of the stage."""
-
-    def __init__(self, status: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
-
-
-class Fault(EngineError):
-    """A try that failed and may succeed when it is made again."""
-
-    def __init__(self, url: str, kind: Kind, message: str, after_sec: float | None = None) -> None:
-        super().__init__(f"{url} keeps failing: {message}")
-        self.kind, self.message, self.after_sec = kind, message, after_sec
 
 
 class TooManyFailures(DependencyError):
@@ -56,8 +39,8 @@ class Watched(Protocol):
 class Breaker:
     """Counts which of the last requests failed, over all stages of a model.
 
-    A failed request is one that was refused, or got no answer in all its tries. What a model wrote badly is no failure
-    of the server and does not count.
+    A failed request is one that was refused, or got no answer in all its tries. What a model wrote badly, and what a
+    content filter stopped, is no failure of the server and does not count.
     """
 
     def __init__(self, model: str, most_share: float) -> None:
@@ -85,16 +68,52 @@ class Breaker:
             )
 
 
+class Patience:
+    """Waits between the tries of all requests to a model, and says so where nothing else has happened for a while."""
+
+    def __init__(self, model: str, say: Say) -> None:
+        self._model, self._say = model, say
+        self._since: float | None = None  # the first wait after the last answer
+        self._next_word = 0.0
+
+    def answered(self) -> None:
+        """An answer has come."""
+        if self._since is not None and self._next_word > self._since + QUIET_SEC:
+            self._say(f"{self._model} answers again, after {time.monotonic() - self._since:.0f} s")
+        self._since = None
+
+    def _waiting_since(self) -> float | None:
+        return self._since  # which others change while one sleeps
+
+    async def wait(self, seconds: float, fault: Fault) -> None:
+        """Sleep; after ten seconds of nothing but retries a line says so, once a minute over all that wait."""
+        over = time.monotonic() + seconds
+        if self._since is None:
+            self._since = time.monotonic()
+            self._next_word = self._since + QUIET_SEC
+        while (word := self._next_word) < over:
+            await asyncio.sleep(max(0.0, word - time.monotonic()))
+            if word != self._next_word:
+                continue  # another one has said it
+            self._next_word = word + AGAIN_SEC
+            if (since := self._waiting_since()) is not None:
+                quiet, left = time.monotonic() - since, max(0.0, over - time.monotonic())
+                self._say(f"nothing but retries for {quiet:.0f} s: {fault}; next try in {left:.0f} s")
+        await asyncio.sleep(max(0.0, over - time.monotonic()))
+
+
 class Tries:
     """Makes a request, and makes it again after a fault that may pass.
 
-    Broken connections and 5xx: `max_retries` times, with back-off. 429: as often as `timeout_sec` of waiting allows,
-    after the time that the server names. A time-out, which has cost `timeout_sec` already: once. While a server of
-    ours is being started again, requests wait for it, and the tries that its death has cost do not count.
+    Broken connections and 5xx: `max_retries` times, with back-off. 429: as often as `timeout_sec` of waiting allows and
+    `MOST_BUSY` times at most, after the time that the server names but in growing steps, of `LONGEST_WAIT_SEC` at most.
+    A time-out, which has cost `timeout_sec` already, and a refused key: once. While a server of ours is being started
+    again, requests wait for it, and the tries that its death has cost do not count.
     """
 
-    def __init__(self, config: EngineConfig, server: Watched | None = None) -> None:
+    def __init__(self, config: EngineConfig, server: Watched | None = None, patience: Patience | None = None) -> None:
         self._config, self._server = config, server
+        self._patience = patience or Patience("", lambda _: None)
 
     async def __call__(self, send: Callable[[], Awaitable[T]]) -> T:
         """The answer of `send`.
@@ -102,76 +121,39 @@ class Tries:
         Raises:
             EngineError: no try was answered.
         """
-        failed, slow, waited = 0, 0, 0.0
+        failed, once, busy, waited = 0, 0, 0, 0.0
         while True:
             restarts = self._server.restarts if self._server else 0
             if self._server:
                 await self._server.ready()
             try:
-                return await send()
+                answer = await send()
             except Fault as fault:
                 if self._server and fault.kind != "busy" and await self._server.was_gone(restarts):
                     continue
-                slow += fault.kind == "slow"
+                once += fault.kind in ("slow", "unfit")
+                busy += fault.kind == "busy"
                 failed += fault.kind != "busy"
-                wait_sec = _wait_sec(fault, failed)
+                wait_sec = wait_of(fault, busy if fault.kind == "busy" else failed)
                 waited += wait_sec if fault.kind == "busy" else 0.0
-                if failed > self._config.max_retries or slow > 1 or waited > self._config.timeout_sec:
+                if failed > self._config.max_retries or once > 1:
                     raise
-            await asyncio.sleep(wait_sec)
+                if busy >= MOST_BUSY or waited > self._config.timeout_sec:
+                    raise
+                await self._patience.wait(wait_sec, fault)
+            else:
+                self._patience.answered()
+                return answer
 
 
-def _wait_sec(fault: Fault, failed: int) -> float:
-    if fault.after_sec is not None:
-        return fault.after_sec
-    backoff_sec: float = min(_LONGEST_BACKOFF_SEC, 0.5 * 2 ** max(failed - 1, 0))
-    return backoff_sec * random.uniform(0.75, 1.0)
-
-
-async def sent(url: str, call: Callable[..., Awaitable[T]], **arguments: object) -> T:
-    """Send once, and say in our own words what went wrong.
-
-    Raises:
-        Rejected: the request is refused as such.
-        UserError: the key or the address is wrong.
-        Fault: it may be worth another try.
-    """
-    try:
-        return await call(**arguments)
-    except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-        raise Rejected("too_long" if "context length" in error.message else "rejected", error.message) from None
-    except (openai.AuthenticationError, openai.PermissionDeniedError):
-        raise UserError(f"{url} refuses the API key; check api_key_env") from None
-    except openai.NotFoundError as error:
-        raise UserError(f"{url}: {error.message}") from None
-    except openai.APIStatusError as error:
-        if error.status_code == 413:
-            raise Rejected("too_long", error.message) from None
-        after_sec = _retry_after(error.response.headers)
-        busy = error.status_code == 429 or (error.status_code == 503 and after_sec is not None)
-        kind: Kind = "busy" if busy else "broken"
-        raise Fault(url, kind, f"{type(error).__name__}: {error.message}", after_sec) from None
-    except openai.APITimeoutError:
-        raise Fault(url, "slow", "no answer in time (engine.timeout_sec)") from None
-    except openai.APIConnectionError as error:
-        raise unreachable(url, error.__cause__ or error) from None
-    except (openai.APIError, ValueError):  # a JSONDecodeError is a ValueError
-        raise Fault(url, "broken", "it answers with something that is not JSON") from None
-
-
-def unreachable(url: str, error: BaseException) -> Fault:
-    """A connection that could not be made, or broke before the answer was whole."""
-    name = type(error).__name__  # by name: the openai client brings an httpx of its own
-    kind: Kind = "away" if name in ("ConnectError", "ConnectTimeout") else "broken"
-    slow = name in ("ReadTimeout", "WriteTimeout", "PoolTimeout")
-    return Fault(url, "slow" if slow else kind, f"{name}{': ' * bool(str(error))}{error}")
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, out of the header Retry-After: a number, or a date."""
-    text = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        date = email.utils.parsedate_tz(text)
-        return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
+def wait_of(fault: Fault, times: int) -> float:
+    """Seconds until the next try, after so many of the kind. They grow, whatever the server asks for, and differ from
+    request to request, so that those that failed together do not come back together."""
+    asked = fault.after_sec
+    if fault.kind != "busy" or asked is None:
+        longest = LONGEST_WAIT_SEC if fault.kind == "busy" else _LONGEST_BACKOFF_SEC
+        if asked is not None and asked <= LONGEST_WAIT_SEC:
+            return asked * random.uniform(1.0, 1.1)
+        return float(min(longest, 0.5 * 2.0 ** min(max(times - 1, 0), 10)) * random.uniform(0.75, 1.0))
+    grown = 0.02 * 1.5 ** min(times - 1, 30)
+    return min(LONGEST_WAIT_SEC, max(asked, grown)) * random.uniform(1.0, 1.1)

@@ -18,6 +18,7 @@ from tasks.evaluation.heldout import NotRun
 from tasks.evaluation.statistics import mean_interval, wilson
 from tasks.processes.guarded import Guarded, in_thread
 from tasks.storage.store import Row
+from tasks.texts.thoughts import final_answer
 
 CHECKER = Path(__file__).resolve().with_name("ifeval_check.py")
 AS_SCRIPT = ("-P",)  # without this folder in the path: it has modules named like the library's
@@ -54,8 +55,8 @@ async def answers_to(bench: Bench, prompts: list[Row], subject: Subject) -> dict
     async def ask(row: Row, engine: Engine) -> None:
         message = ({"role": "user", "content": row["prompt"]},)
         call = await engine.chat(Request("evaluate", f"ifeval-{row['key']}", "answer", message, sampling))
-        if call.finish_reason not in ("too_long", "rejected", "failed"):
-            found[str(row["key"])] = call.text  # cut at max_tokens or empty: judged as it is, as upstream does
+        if call.failure is None or call.failure[0] in ("truncated", "empty", "refused"):
+            found[str(row["key"])] = final_answer(call.text)  # what there is, as upstream does, but never the thoughts
 
     async def work(engine: Engine) -> Tables:
         await asyncio.gather(*(ask(row, engine) for row in prompts))

@@ -13,7 +13,7 @@ from typing import Any
 from schemas.errors import UserError
 from schemas.load import did_you_mean
 from schemas.tables import TABLES
-from tasks.engine.protocol import UNANSWERED, Generation
+from tasks.engine.protocol import Generation
 from tasks.staging.plan import READS, ROLE_OF, STAGES, TABLE_OF, Plan, changed_settings, followers
 from tasks.storage.store import Damaged, Row, Store
 
@@ -165,7 +165,8 @@ def known_calls(store: Store, round_: int, shard: str, stage: str) -> dict[str, 
             rows = store.read_file(path, names)
         except Damaged:
             continue
-        known |= {row["generation_id"]: Generation(**row) for row in rows if row["finish_reason"] not in UNANSWERED}
+        calls = (Generation(**row) for row in rows)
+        known |= {call.generation_id: call for call in calls if call.answered}
     return known
 
 

@@ -86,7 +86,8 @@ class Round:
 
 def _retryable(_task: object, _run: object, state: State[Any]) -> bool:
     """Only a server that is away is worth a second try; a mistake stays one."""
-    return isinstance(getattr(state.data, "result", state.data), EngineError)
+    error = getattr(state.data, "result", state.data)
+    return isinstance(error, EngineError) and error.worth_another
 
 
 TASK_OPTIONS: dict[str, Any] = {

@@ -23,14 +23,6 @@ _REFUSAL = re.compile(
 )
 
 
-def final_answer(text: str) -> str:
-    """What the judge sees: the text after a thinking model's last `</think>`."""
-    _, closed, rest = text.rpartition("</think>")
-    if not closed and text.lstrip().startswith("<think>"):
-        return ""  # cut in the middle of its thoughts
-    return rest.strip()
-
-
 def full_sentences(text: str) -> str:
     """The text up to its last full sentence; empty where there is none."""
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]

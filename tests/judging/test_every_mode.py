@@ -1,7 +1,6 @@
 """What holds of every rating mode: no order changes a score, and nothing malformed becomes a number."""
 
 import json
-import math
 import random
 from typing import Any
 
@@ -22,9 +21,8 @@ def opinionated(request: Any) -> str:
             [{"tokens": 4, "logprob": -9 * random.Random(t + request.context).random()} for t in request.targets]
         )
     if isinstance(request, Choice):
-        return json.dumps(
-            {"choice": "1", "logprobs": [("0", math.log(0.1 + lot() / 9)), ("2", math.log(0.1 + lot() / 9))]}
-        )
+        share = 0.1 + 0.8 * lot()
+        return json.dumps({"choice": "1", "logprobs": nats(d0=share, d2=1 - share)})
     if request.field == "comparison":
         marks = {"first_mark": int(lot() * 11), "second_mark": int(lot() * 11)}
         form = request.output[0]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.asking.parse import Malformed
 from tasks.judging.likelihood import copied
-from tasks.judging.logprob import digit_shares, expected
+from tasks.judging.logprob import MOST_DOUBT, expected_rating
 from tests.judging.samples import CRITERIA, Reply, answers_of, few, judge, nats, scores, sheet
 
 # Pointwise
@@ -47,21 +48,30 @@ def test_several_judgements_are_averaged_over_the_valid_ones_and_their_spread_is
 
 
 def test_the_example_of_logprob_sums_the_tokens_that_mean_the_same_digit() -> None:
-    shares = digit_shares(nats(d2=0.5, _2=0.1, d1=0.3, d0=0.1))
+    rating, shares = expected_rating(nats(d2=0.5, _2=0.1, d1=0.3, d0=0.1))
     assert shares == pytest.approx((0.1, 0.3, 0.6))
-    assert expected(shares or ()) == pytest.approx(1.5)
+    assert rating == pytest.approx(1.5)
 
 
 def test_other_tokens_are_divided_out_unless_a_digit_may_hide_behind_them() -> None:
-    assert digit_shares([("No", -0.1), *nats(d0=0.02, d1=0.02, d2=0.02)]) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
-    others = [(f"w{n}", math.log(0.03)) for n in range(18)]
-    assert digit_shares([*others, *nats(d0=0.05, d1=0.05)]) is None  # "2" may be as likely as the last word listed
-    assert digit_shares([*[(w, math.log(1e-5)) for w, _ in others], *nats(d0=0.5, d1=0.4)]) is not None
+    assert expected_rating([("No", math.log(0.4)), *nats(d0=0.2, d1=0.2, d2=0.2)])[0] == pytest.approx(1.0)
+    others = [(f"w{n}", math.log(0.02)) for n in range(15)]
+    with pytest.raises(Malformed, match="not listed"):  # "2" may be as likely as the last word listed
+        expected_rating([*others, *nats(d0=0.3, d1=0.3)])
+    assert expected_rating([*[(w, math.log(1e-5)) for w, _ in others], *nats(d0=0.5, d1=0.4)])
 
 
-@pytest.mark.parametrize("said", [[], [("No", -0.1)], [("2", math.nan)], [("2", math.inf)], [("2", 0.7)]])
-def test_what_tells_nothing_of_the_digits_is_no_rating(said: list[tuple[str, float]]) -> None:
-    assert digit_shares(said) is None
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [([], "no log-probabilities"), ([("No", -0.1)], "hold 0 of"),
+     ([("2", math.nan)], "nan"), ([("2", math.inf)], "inf"),
+     ([("2", 0.7)], "0.7"), ([("2", None)], "None"), ([("2", "-1")], "'-1'"), ([("2", True)], "True"),
+     ([("2", -0.1), ("1", -0.1)], "add up to 1.81"), ([("2", -1.2)], "hold 0.3 of"), ([("0", -0.673)], "by 0.98"),
+     ([("<think>", -1e-4), ("2", -16.1), ("1", -16.4)], "1.8e-07")],
+)  # fmt: skip
+def test_what_tells_nothing_of_the_digits_is_no_rating(said: list[tuple[str, Any]], why: str) -> None:
+    with pytest.raises(Malformed, match=why):
+        expected_rating(said)
     text = json.dumps({"choice": "2", "logprobs": said})
     (verdict,) = judge("logprob", lambda _: text, answers_of("a")).verdicts
     assert (verdict.status, verdict.score) == ("malformed", None)
@@ -70,8 +80,28 @@ def test_what_tells_nothing_of_the_digits_is_no_rating(said: list[tuple[str, flo
 @few
 @given(st.lists(st.tuples(st.sampled_from(["0", " 1", "2", "▁2", "x"]), st.floats(-30, 0)), max_size=20))
 def test_an_expected_rating_lies_within_0_and_2(said: list[tuple[str, float]]) -> None:
-    shares = digit_shares(said)
-    assert shares is None or (0 <= expected(shares) <= 2 and sum(shares) == pytest.approx(1))
+    try:
+        rating, shares = expected_rating(said)
+    except Malformed:
+        return
+    assert 0 <= rating <= 2 and sum(shares) == pytest.approx(1)
+
+
+@few
+@given(st.lists(st.floats(0.001, 1), min_size=2, max_size=12), st.data())
+def test_no_tokens_that_are_left_out_change_an_expected_rating_by_more_than_the_bound(
+    weights: list[float], drawn: st.DataObject
+) -> None:
+    tokens = ["0", "1", "2", " 0", " 1", " 2", "▁0", "▁1", "▁2", "x", "y", "z"]
+    whole = sorted(((token, w / sum(weights)) for token, w in zip(tokens, weights, strict=False)), key=lambda p: -p[1])
+    cut = drawn.draw(st.integers(1, len(whole)))
+    try:
+        rating, _ = expected_rating([(token, math.log(p)) for token, p in whole[:cut]])
+    except Malformed:
+        return
+    meant = [(int(token.strip(" ▁")), p) for token, p in whole if token.strip(" ▁") in "012"]
+    truth = sum(digit * p for digit, p in meant) / sum(p for _, p in meant)
+    assert abs(rating - truth) <= MOST_DOUBT + 1e-9
 
 
 # Likelihood

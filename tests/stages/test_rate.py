@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.client import _target_logprob
+from tasks.engine.scores import target_logprob
 from tasks.judging.case import rubric_text, score
 from tasks.judging.likelihood import gains_of, rating_of
 from tasks.pair import pair
@@ -129,7 +129,7 @@ def position(token: int, logprob: object) -> Row:
 
 def test_the_facts_tokens_are_summed_and_no_others() -> None:
     prompt = [None, position(1, -9.0), position(7, -1.0), position(8, -0.5)]
-    assert _target_logprob({"prompt_logprobs": prompt}, [7, 8]) == {"tokens": 2, "logprob": -1.5}
+    assert target_logprob({"prompt_logprobs": prompt}, [7, 8])[0] == -1.5
 
 
 @pytest.mark.parametrize(
@@ -139,11 +139,11 @@ def test_the_facts_tokens_are_summed_and_no_others() -> None:
     ids=range(8),
 )  # fmt: skip
 def test_a_fact_with_a_token_missing_has_no_log_probability(prompt: list[Row | None] | None) -> None:
-    assert _target_logprob({"prompt_logprobs": prompt}, [7, 8]) == {"tokens": 2, "logprob": None}
+    assert target_logprob({"prompt_logprobs": prompt}, [7, 8])[0] is None
 
 
 def test_a_fact_of_no_tokens_has_no_log_probability() -> None:
-    assert _target_logprob({"prompt_logprobs": [None]}, [])["logprob"] is None
+    assert target_logprob({"prompt_logprobs": [None]}, [])[0] is None
 
 
 def test_the_judge_reads_names_weights_and_facts() -> None:
