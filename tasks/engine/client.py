@@ -22,6 +22,7 @@ from tasks.engine.dialects import DIALECTS, said, word_logprobs
 from tasks.engine.parameters import params_of, shaped
 from tasks.engine.protocol import Budget, Choice, Generation, Likelihood, Message, Request
 from tasks.engine.tries import Breaker, Fault, Rejected, Tries, Watched, sent, unreachable
+from tasks.texts.secrets import keep_secret, struck_known
 
 T = TypeVar("T")
 
@@ -326,6 +327,7 @@ def _api_key(config: ModelConfig) -> str:
     key = os.environ.get(config.api_key_env)
     if not key:
         raise UserError(f"the environment variable {config.api_key_env} (api_key_env of a model) is not set")
+    keep_secret(key)
     return key
 
 
@@ -348,8 +350,8 @@ def _first_token(answer: ChatCompletion) -> list[list[Any]]:
 
 
 def _storable(text: str) -> str:
-    """Half of a surrogate pair, which JSON can carry, is no Unicode text: no table could hold it."""
-    return text.encode(errors="replace").decode()
+    """Without half surrogate pairs, which JSON can carry and no table can hold, and without a key that is repeated."""
+    return struck_known(text.encode(errors="replace").decode())
 
 
 def _full_text(answer: ChatCompletion) -> str:

@@ -13,6 +13,7 @@ import openai
 from schemas.config import EngineConfig
 from schemas.errors import DependencyError, UserError
 from tasks.engine.protocol import EngineError
+from tasks.texts.secrets import struck
 
 T = TypeVar("T")
 WINDOW, LEAST = 200, 20  # the last requests that count, and as how many fewer of them count
@@ -25,7 +26,7 @@ class Rejected(Exception):
     """This request gets no answer, now or ever: a row with a status, not a failure of the stage."""
 
     def __init__(self, status: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message := struck(message))  # what a server says may repeat the key
         self.status, self.message = status, message
 
 
@@ -33,7 +34,7 @@ class Fault(EngineError):
     """A try that failed and may succeed when it is made again."""
 
     def __init__(self, url: str, kind: Kind, message: str, after_sec: float | None = None) -> None:
-        super().__init__(f"{url} keeps failing: {message}")
+        super().__init__(f"{url} keeps failing: {(message := struck(message))}")
         self.kind, self.message, self.after_sec = kind, message, after_sec
 
 
@@ -143,7 +144,7 @@ async def sent(url: str, call: Callable[..., Awaitable[T]], **arguments: object)
     except (openai.AuthenticationError, openai.PermissionDeniedError):
         raise UserError(f"{url} refuses the API key; check api_key_env") from None
     except openai.NotFoundError as error:
-        raise UserError(f"{url}: {error.message}") from None
+        raise UserError(f"{url}: {struck(error.message)}") from None
     except openai.APIStatusError as error:
         if error.status_code == 413:
             raise Rejected("too_long", error.message) from None
