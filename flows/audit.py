@@ -9,6 +9,7 @@ from prefect import flow, get_run_logger, runtime, task
 from flows.views.artifacts import audits_artifact
 from flows.views.findings import STYLES, as_row, failures, findings, label, threshold, value
 from schemas.errors import CheckFailed
+from schemas.names import Root, RoundNumber, RunName
 from tasks.staging.stage import TASK_OPTIONS, Round
 from tasks.storage.runs import round_of, store_of
 from tasks.storage.store import Store
@@ -21,7 +22,8 @@ def run_name() -> str:
 
 @flow(name="audit", flow_run_name=run_name, persist_result=False)
 async def audit_flow(
-    run: str | None = None, round: int | None = None, root: str = "data/runs", audits: str | None = None  # noqa: A002
+    run: RunName | None = None, round: RoundNumber | None = None, root: Root = "data/runs",  # noqa: A002
+    audits: str | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Did a round fool itself? Fails where a blocking audit does.
 

@@ -1,6 +1,7 @@
 """The models of a round or an evaluation, served while they are needed."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -83,7 +84,7 @@ class Engines(Mapping[str, Client]):
         config, model = self._config.engine, self._models[name]
         config = config.model_copy(update={"gpu_memory_utilization": config.gpu_memory_utilization * share})
         port = free_port(config.port)
-        log = self._store.workdir / "logs" / f"engine-{name}.log"
+        log = self._store.workdir / "logs" / f"engine-{_file_name(name)}.log"
         if config.kind == "fake":
             title, command, env = "the fake engine", fake_command(port, config.max_model_len), dict[str, str]()
         else:
@@ -92,6 +93,11 @@ class Engines(Mapping[str, Client]):
             command, env = vllm_command(runtime_python(), model.path, port, config, machine), vllm_environment(machine)
             title = f"vLLM with {Path(model.path).name} on {machine.device}"
         return serve(title, command, env, port, log, config, self._display.say, self._display.waiting)
+
+
+def _file_name(model: str) -> str:
+    """A model's name as a part of a file's name: it may hold a slash."""
+    return re.sub(r"[^\w.-]", "-", model)
 
 
 async def _check_room(client: Client, config: Config, name: str) -> None:

@@ -12,6 +12,7 @@ from flows.views.artifacts import evaluation_artifact
 from flows.views.display import Display
 from schemas.config import Config
 from schemas.errors import UserError
+from schemas.names import Root, RunName
 from tasks.engine.protocol import Engine
 from tasks.evaluate import (
     Contest,
@@ -31,7 +32,9 @@ from tasks.storage.store import Row, Store
 
 
 @flow(name="evaluate", flow_run_name="{run}-evaluate-{model}", persist_result=False)
-async def evaluate_flow(config: Config, run: str, model: str = BASE, root: str = "data/runs") -> list[dict[str, Any]]:
+async def evaluate_flow(
+    config: Config, run: RunName, model: str = BASE, root: Root = "data/runs"
+) -> list[dict[str, Any]]:  # fmt: skip
     """Measure a model of a run against its parent, by the suites of `evaluation.suites`.
 
     Args:

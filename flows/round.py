@@ -15,6 +15,7 @@ from flows.views.outcome import print_funnel
 from schemas.config import Config
 from schemas.errors import CheckFailed
 from schemas.ids import content_id
+from schemas.names import Root, RoundNumber, RunName
 from tasks.models.resolve import Resolved, resolve, with_frozen
 from tasks.pair import round_cutoff
 from tasks.runtime import runtime_device, runtime_python
@@ -31,7 +32,7 @@ from tasks.train import train_task, why_not_trained
 
 @flow(name="round", flow_run_name="{run}-r{round:03d}", persist_result=False)
 async def round_flow(
-    config: Config, run: str, round: int = 0, root: str = "data/runs", force: str | None = None  # noqa: A002
+    config: Config, run: RunName, round: RoundNumber = 0, root: Root = "data/runs", force: str | None = None  # noqa: A002
 ) -> dict[str, Any]:  # fmt: skip
     """Run one round of self-play and train the next model.
 

@@ -17,6 +17,7 @@ from flows.views.artifacts import decision_artifact, lineage_artifact
 from flows.views.display import Display
 from schemas.config import Config
 from schemas.errors import CheckFailed, CorpusUsedUp, UnfitModel, UserError
+from schemas.names import Root, RunName
 from tasks.models.gate import Decision, decide, refuse_unmeasured, too_few, unfit
 from tasks.models.registry import (
     Standing,
@@ -38,7 +39,7 @@ Rounds = Annotated[int | None, Field(ge=1, le=10_000)]
 
 @flow(name="selfplay", flow_run_name="{run}-selfplay", persist_result=False)
 async def selfplay_flow(
-    config: Config, run: str, rounds: Rounds = None, new_rounds: Rounds = None, root: str = "data/runs"
+    config: Config, run: RunName, rounds: Rounds = None, new_rounds: Rounds = None, root: Root = "data/runs"
 ) -> dict[str, Any]:
     """Rounds of self-play, each from the model that the gate has left standing.
 

@@ -21,7 +21,8 @@ from tasks.processes.guarded import in_thread
 from tasks.runtime.steps import Device
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round
-from tasks.storage.store import publish_local
+from tasks.storage.places import below_root, located
+from tasks.storage.store import Store, publish_local
 from tasks.training.health import PROMPTS, TEXTS
 from tasks.training.openrlhf import TrainedModel, TrainerDied, TrainingJob, Trial, train
 
@@ -60,7 +61,7 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
     plan, store = round_.plan, round_.store
     if round_.done("train", FILE):
         row = store.read("models", plan.round, FILE)[0]
-        if (Path(row["path"]) / "config.json").exists():
+        if (Path(located(store, row["path"])) / "config.json").exists():
             round_.progress.shard("train", reused=True)
             return Completed(name="Reused", message=f"trained already: {row['path']}")
     rows = [row for name in shards for row in round_.read("preferences", name)]
@@ -72,7 +73,7 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
     steps.flush()
     for warning in trained.warnings:
         round_.progress.say(f"the trained model: {warning}")
-    row = _model_row(plan, trained)
+    row = _model_row(plan, store, trained)
     store.write("models", plan.round, FILE, [row], plan.footer("train") | {"model": plan.models["policy"]})
     round_.progress.shard("train", reused=False)
     return {"model_id": row["model_id"], "path": row["path"]}
@@ -147,12 +148,13 @@ class _Steps:
         self._written = time.monotonic()
 
 
-def _model_row(plan: Plan, trained: TrainedModel) -> Row:
+def _model_row(plan: Plan, store: Store, trained: TrainedModel) -> Row:
     """The row of `models`. Only whole batches are trained on, and `pairs` counts these."""
     kept = trained.prepared.kept
     left_over = kept % plan.config.training.batch_size
     return {
-        "model_id": model_id(plan), "parent_model_id": plan.models["policy"], "path": str(trained.path),
+        "model_id": model_id(plan), "parent_model_id": plan.models["policy"],
+        "path": below_root(store, str(trained.path)),
         "weights_sha256": trained.weights_sha256, "parameters": trained.parameters, "pairs": kept - left_over,
         "pairs_too_long": len(trained.prepared.too_long), "example": trained.example.read_text(),
         "sample_answer": trained.answer, "status": "candidate", "warnings": "; ".join(trained.warnings) or None,

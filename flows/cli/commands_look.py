@@ -1,5 +1,6 @@
 """The commands that look at what is there, and those that decide what stands: status, look, sql, audit, …, promote."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,14 +52,16 @@ def sql(
     root: Root = DEFAULT_ROOT,
     all_: Annotated[bool, typer.Option("--all", help="every run under the root; the column `run` tells")] = False,
 ) -> None:
-    """DuckDB with every table and view of the run, or of all runs."""
+    """DuckDB with every table and view of the run, or of all runs. Queries may also be piped in; nothing is written."""
     from flows.cli.sql import prompt, run_query
 
     stores = stores_of(root, run, all_)
-    if query is None:
-        prompt(stores, err)
-    else:
+    if query is not None:
         run_query(stores, query, format_)
+    elif sys.stdin.isatty():
+        prompt(stores, err)
+    elif queries := sys.stdin.read().strip():
+        run_query(stores, queries, format_, several=True)
 
 
 @app.command(epilog="Example: pop audit reference_wins --run demo")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from schemas.errors import UserError
+from schemas.names import checked_run
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs: `--help` is to come at once
     from schemas.config import Config
@@ -25,7 +25,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="override a setting
 RoundNumber = Annotated[int | None, typer.Option("--round", help="the round; default: the run's newest")]
 Preset = Annotated[str, typer.Argument(metavar="CONFIG", help="a preset's name or a TOML file")]
 NewRun = Annotated[str | None, typer.Option("--run", help="name of the run; default: the config's name")]
-DEFAULT_ROOT = os.environ.get("POP_ROOT", "data/runs")
+DEFAULT_ROOT = os.environ.get("POP_ROOT") or "data/runs"
 
 
 def configured(config: str, overrides: list[str] | None, run: str | None) -> "tuple[Config, str]":
@@ -37,7 +37,5 @@ def configured(config: str, overrides: list[str] | None, run: str | None) -> "tu
     """
     from schemas.load import load_config
 
-    checked, name = load_config(config, overrides), run or Path(config).stem
-    if not name or not all(c.isalnum() or c in "._-" for c in name) or name.startswith("."):
-        raise UserError(f"--run {name!r}: use letters, digits, dots, dashes and underscores")
-    return checked, name
+    checked, name = load_config(config, overrides), Path(config).stem if run is None else run
+    return checked, checked_run(name)

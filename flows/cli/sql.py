@@ -1,27 +1,21 @@
-"""SQL over a run or over all of a root: one query to stdout, or a prompt with history and completion."""
+"""SQL over a run or over all of a root: queries to stdout, or a prompt with history and completion."""
 
-import csv
-import json
-import math
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
-from typing import Any
 
 import duckdb
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from flows.views.plain import plain
+from flows.cli.formats import WRITERS, print_table, unique_names
+from flows.cli.reading import statements
 from schemas.errors import UserError
 from tasks.processes.guarded import state_dir
-from tasks.storage.db import connect
+from tasks.storage.db import Database
 from tasks.storage.store import Store
 
-_READING = {"SELECT", "EXPLAIN", "PRAGMA"}
-MAX_ROWS = 200  # of a table on a terminal
+_RESERVED = {"by", "end", "order", "group", "table"}  # names of columns that are words of SQL, too
 
 
 def _cancellable(con: duckdb.DuckDBPyConnection, work: Callable[[], None]) -> None:
@@ -35,118 +29,46 @@ def _cancellable(con: duckdb.DuckDBPyConnection, work: Callable[[], None]) -> No
             raise
 
 
-def run_query(stores: Sequence[Store], query: str, output: str) -> None:
-    """Run one query and print its result.
+def run_query(stores: Sequence[Store], text: str, output: str, several: bool = False) -> None:
+    """Run one query (or `several`, one after the other) and print what comes of it.
 
     Raises:
         UserError: DuckDB does not take it; its own first line, which names what is near, is the text.
     """
+    if output in ("csv", "json") and not sys.stdout.isatty():
+        _utf8_whatever_the_terminal_speaks()
     try:
-        con = connect(*stores)
-        write = {"table": _table, "json": _json, "csv": _csv, "parquet": _parquet}[output]
-        _cancellable(con, lambda: write(_one(con, query)))
+        base = Database(*stores)
+        queries = statements(base.con, text)
+        if len(queries) > 1 and (not several or output == "parquet"):
+            raise UserError("give one query; nothing is written here")
+        for query in queries:
+            base.open(query)
+            _cancellable(base.con, lambda query=query: WRITERS[output](_one(base.con, query)))  # type: ignore[misc]
     except duckdb.Error as error:
         raise UserError(_reason(error)) from None
 
 
+def _utf8_whatever_the_terminal_speaks() -> None:
+    """A file of data is UTF-8, also where the environment knows ASCII only."""
+    with contextlib.suppress(AttributeError, ValueError):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+
+
 def _one(con: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
-    """The relation of a query; columns of the same name are told apart (`a`, `a_1`), or rows would lose values."""
-    statements = con.extract_statements(query)
-    if len(statements) != 1 or statements[0].type.name not in _READING:
-        raise UserError("give one query; nothing is written here")
+    """The relation of a query that was found to read only."""
     relation = con.sql(query)
     if relation is None:
         raise UserError("this statement has no result; give a query")
-    names: list[str] = []
-    for name in relation.columns:
-        fresh = (f"{name}_{n}" if n else name for n in count())
-        names.append(next(candidate for candidate in fresh if candidate not in names))
-    return relation if names == relation.columns else con.from_arrow(relation.to_arrow_table().rename_columns(names))
+    return unique_names(con, relation)
 
 
 def _reason(error: duckdb.Error) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith(("LINE ", "^"))]
-    return " ".join(said)[:400]
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no infinity and no NaN: null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-def _text(value: Any) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, default=str)
-
-
-def _json(relation: duckdb.DuckDBPyRelation) -> None:
-    rows = [_plain(row) for row in relation.to_arrow_table().to_pylist()]
-    print(json.dumps(rows, default=str, indent=1, ensure_ascii=False))
-
-
-def _table(relation: duckdb.DuckDBPyRelation) -> None:
-    _print_table(relation, Console(highlight=False))
-
-
-def _print_table(relation: duckdb.DuckDBPyRelation, console: Console) -> None:
-    """A table where it fits the terminal, else a block of lines for each row."""
-    rows = relation.limit(MAX_ROWS + 1).fetchall()
-    if not rows:
-        console.print(f"no rows ({', '.join(relation.columns)})", markup=False)
-    elif sum(max(len(name), 6) + 3 for name in relation.columns) > console.width:
-        _print_blocks(relation.columns, rows[:MAX_ROWS], console)
-    else:
-        table = Table(row_styles=["", "dim"])
-        for name in relation.columns:
-            table.add_column(plain(name), overflow="fold", min_width=len(name))
-        for row in rows[:MAX_ROWS]:
-            table.add_row(*(_cell(value) for value in row))
-        console.print(table)
-    if len(rows) > MAX_ROWS:
-        console.print(f"the first {MAX_ROWS} rows; --format csv, json or parquet gives all", markup=False)
-
-
-def _print_blocks(names: list[str], rows: list[tuple[Any, ...]], console: Console) -> None:
-    for number, row in enumerate(rows, 1):
-        console.rule(f"row {number}", align="left")
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="bold")
-        grid.add_column(overflow="fold")
-        for name, value in zip(names, row, strict=True):
-            grid.add_row(plain(name), _cell(value))
-        console.print(grid)
-
-
-def _cell(value: Any) -> Text:
-    if value is None:
-        return Text("null", style="dim italic")
-    if isinstance(value, float):
-        return Text(f"{value:.4g}")
-    return plain(_text(value) if isinstance(value, list | dict) else value)
-
-
-def _csv(relation: duckdb.DuckDBPyRelation) -> None:
-    writer = csv.writer(sys.stdout)
-    writer.writerow(relation.columns)
-    for batch in relation.to_arrow_reader(10_000):
-        for row in batch.to_pylist():
-            writer.writerow(_text(v) if isinstance(v, list | dict) else v for v in row.values())
-
-
-def _parquet(relation: duckdb.DuckDBPyRelation) -> None:
-    import pyarrow.parquet as pq
-
-    if sys.stdout.isatty():
-        raise UserError(
-            "--format parquet writes binary; send it to a file: pop sql … --format parquet > result.parquet"
-        )
-    pq.write_table(relation.to_arrow_table(), sys.stdout.buffer, compression="zstd")
+    said = " ".join(line for line in lines if not line.startswith(("LINE ", "^")))[:400]
+    near = said.rpartition('at or near "')[2].rstrip('"')
+    hint = f'; a column that is named like a word of SQL goes in quotes: "{near}"' if near in _RESERVED else ""
+    return said + hint
 
 
 def prompt(stores: Sequence[Store], console: Console) -> None:
@@ -157,7 +79,8 @@ def prompt(stores: Sequence[Store], console: Console) -> None:
     from prompt_toolkit.lexers import PygmentsLexer
     from pygments.lexers.sql import SqlLexer
 
-    con = connect(*stores)
+    base = Database(*stores)
+    con = base.con
     names = [row[0] for row in con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()]
     columns = {row[0] for row in con.execute("SELECT column_name FROM duckdb_columns() WHERE NOT internal").fetchall()}
     words = sorted({*names, *columns, "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "JOIN", "USING"})
@@ -177,14 +100,16 @@ def prompt(stores: Sequence[Store], console: Console) -> None:
             return
         if query in ("exit", "quit"):
             return
-        _answer(con, query, console)
+        _answer(base, query, console)
 
 
-def _answer(con: duckdb.DuckDBPyConnection, query: str, console: Console) -> None:
-    if not query:
+def _answer(base: Database, text: str, console: Console) -> None:
+    if not text:
         return
     try:
-        _cancellable(con, lambda: _print_table(_one(con, query), Console(highlight=False)))
+        for query in statements(base.con, text):
+            base.open(query)
+            _cancellable(base.con, lambda query=query: print_table(_one(base.con, query), Console(highlight=False)))  # type: ignore[misc]
     except duckdb.Error as error:
         console.print(_reason(error), style="red", markup=False)
     except UserError as error:

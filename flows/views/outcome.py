@@ -19,6 +19,7 @@ from tasks.staging.reconcile import differences
 from tasks.staging.reuse import sources
 from tasks.storage.db import connect, rows_of
 from tasks.storage.manifests import documents_manifest, manifests
+from tasks.storage.places import located
 from tasks.storage.store import Damaged, Row, Store
 from tasks.train import why_not_trained
 
@@ -107,7 +108,7 @@ def print_training(store: Store, round_: int, model: dict[str, Any], out: Consol
     out.print(said, markup=False)
     if model["warnings"]:
         out.print(f"Look at it before you use it: {model['warnings']}.", markup=False)
-    out.print(f"Model: {model['path']}", markup=False, soft_wrap=True)
+    out.print(f"Model: {located(store, model['path'])}", markup=False, soft_wrap=True)
 
 
 def print_status(store: Store, out: Console, wanted: Config | None = None) -> None:

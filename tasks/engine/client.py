@@ -23,6 +23,7 @@ from tasks.engine.replicas import Replica, Replicas
 from tasks.engine.replies import NotAReply, Reply, choices_of, count_of, read_chat
 from tasks.engine.scores import first_token, target_logprob
 from tasks.engine.tries import Breaker, Patience, Tries, Watched
+from tasks.texts.secrets import keep_secret, struck_known
 
 T = TypeVar("T")
 
@@ -367,9 +368,10 @@ def _api_key(config: ModelConfig) -> str:
     key = os.environ.get(config.api_key_env)
     if not key:
         raise UserError(f"the environment variable {config.api_key_env} (api_key_env of a model) is not set")
+    keep_secret(key)
     return key
 
 
 def _storable(text: str) -> str:
-    """Half of a surrogate pair, which JSON can carry, is no Unicode text: no table could hold it."""
-    return text.encode(errors="replace").decode()
+    """Without half surrogate pairs, which JSON can carry and no table can hold, and without a key that is repeated."""
+    return struck_known(text.encode(errors="replace").decode())

@@ -12,6 +12,7 @@ import openai
 
 from schemas.errors import DependencyError
 from tasks.engine.protocol import EngineError
+from tasks.texts.secrets import struck
 
 T = TypeVar("T")
 Kind = Literal["busy", "slow", "away", "broken", "unfit"]
@@ -50,7 +51,7 @@ class Rejected(Exception):
     """This request gets no answer, now or ever: a row with a status, not a failure of the stage."""
 
     def __init__(self, status: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message := struck(message))  # what a server says may repeat the key
         self.status, self.message = status, message
 
 
@@ -62,6 +63,7 @@ class Fault(EngineError):
     """
 
     def __init__(self, url: str, kind: Kind, message: str, after_sec: float | None = None) -> None:
+        message = struck(message)
         super().__init__(f"{url} {message}" if kind == "unfit" else f"{url} keeps failing: {message}")
         self.kind, self.message, self.after_sec = kind, message, after_sec
         self.worth_another = kind in ("away", "broken")  # the others have cost `timeout_sec`, or will not pass
@@ -69,6 +71,9 @@ class Fault(EngineError):
 
 class QuotaUsedUp(DependencyError):
     """The provider gives no more answers until somebody pays or a period is over; asking on would be no use."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(struck(message))
 
 
 async def sent(url: str, call: Callable[..., Awaitable[T]], **arguments: object) -> T:
@@ -111,7 +116,7 @@ def refusal(
         return QuotaUsedUp(f"{url} gives no more answers: {said}. What is done is kept; see to the account, then run "
                            "the same command again")  # fmt: skip
     if status == 401:
-        return Fault(url, "unfit", "refuses the API key; check api_key_env")  # its words may hold the key
+        return Fault(url, "unfit", "refuses the API key; check api_key_env")
     if status < 500 and (
         _FILTER_CODE.search(codes) or (status in (400, 403, 422, 451) and _FILTER_WORDS.search(words))
     ):

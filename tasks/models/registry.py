@@ -15,11 +15,14 @@ from schemas.load import did_you_mean
 from schemas.version import package_version
 from tasks.models.gate import Decision
 from tasks.models.resolve import weight_files
+from tasks.storage.places import below_root, located
 from tasks.storage.store import Row, Store
 
 STATUS = {"promote": "promoted", "hold": "held", "roll_back": "rolled_back"}
 BASE = "base"  # the name of the model that a run began with
 MODELS_FILE = "shard-00000"
+LISTED = 12
+FEWEST = 6  # letters of an id: fewer may be a number that somebody meant as a round
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,11 @@ class Standing:
 
 
 def known_models(store: Store) -> list[Row]:
-    """The rows of `models` over all rounds, oldest first, each with its `round`."""
+    """The rows of `models` over all rounds, oldest first, each with its `round` and where it is now."""
     found = []
     for path in store.files("models"):
         number = int(path.split("/")[-2].removeprefix("round="))
-        found += [row | {"round": number} for row in store.read_file(path)]
+        found += [row | {"round": number, "path": located(store, row["path"])} for row in store.read_file(path)]
     return found
 
 
@@ -50,8 +53,10 @@ def decisions(store: Store) -> list[Row]:
 
 def standing(store: Store) -> Standing:
     """What the last decision left standing."""
-    made = decisions(store)
-    return Standing(made[-1]["standing_model_id"], made[-1]["standing_path"]) if made else Standing()
+    if not (made := decisions(store)):
+        return Standing()
+    path = made[-1]["standing_path"]
+    return Standing(made[-1]["standing_model_id"], path and located(store, path))
 
 
 def require_standing(store: Store) -> Standing:
@@ -91,7 +96,8 @@ def record(store: Store, number: int, model: Row | None, decision: Decision, by:
     row: Row = asdict(decision) | {
         "decision_id": content_id("decision", order, number, model and model["model_id"], decision.decision),
         "model_id": model["model_id"] if model else None, "by": by, "standing_model_id": after.model_id,
-        "parent_model_id": model["parent_model_id"] if model else None, "standing_path": after.path,
+        "standing_path": after.path and below_root(store, after.path),
+        "parent_model_id": model["parent_model_id"] if model else None,
         "guards": [asdict(guard) for guard in decision.guards],
         "decided": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }  # fmt: skip
@@ -111,24 +117,31 @@ def settle(store: Store) -> None:
             footer = store.footer("models", number, MODELS_FILE)
             assert footer is not None
             changed = row | {"status": STATUS[found["decision"]], "reason": found["reason"]}
+            changed["path"] = below_root(store, row["path"])
             store.write("models", number, MODELS_FILE, [changed], footer)
 
 
 def find(store: Store, wanted: str) -> Row:
-    """A model by its id, the beginning of it, or its round.
+    """A model by its round, or by its id or at least six letters of its beginning.
 
     Raises:
-        UserError: there is none, or several.
+        UserError: there is none, or several; the text lists what there is.
     """
-    models = known_models(store)
-    hits = [row for row in models if str(row["round"]) == wanted]
-    hits = hits or [row for row in models if row["model_id"].startswith(wanted)]
+    models, wanted = known_models(store), wanted.strip()
+    if wanted.isdecimal() and len(wanted) < FEWEST:
+        hits, what = [row for row in models if row["round"] == int(wanted)], f"the round {int(wanted)} has no model"
+    elif len(wanted) < FEWEST:
+        hits, what = [], f"{wanted!r} is no round, and too short for an id ({FEWEST} letters at least)"
+    else:
+        hits = [row for row in models if row["model_id"].startswith(wanted)]
+        what = f"no id begins with {wanted!r}{did_you_mean(wanted, [row['model_id'] for row in models])}"
     if len(hits) == 1:
         return hits[0]
-    ids = [row["model_id"] for row in models]
-    what = f"{len(hits)} models begin with {wanted}" if hits else f"there is no model {wanted}"
-    hint = "" if hits else did_you_mean(wanted, ids)
-    raise UserError(f"{what} in {store.run}{hint}; see: pop models --run {store.run}")
+    if hits:
+        what = f"{len(hits)} models are meant by {wanted!r}"
+    known = ", ".join(f"round {row['round']}: {row['model_id'][:8]}" for row in models[-LISTED:]) or "none"
+    more = f"the newest {LISTED} of {len(models)}: " if len(models) > LISTED else ""
+    raise UserError(f"{store.run}: {what}; models: {more}{known} (pop models --run {store.run})")
 
 
 def parent_of(store: Store, row: Row) -> Standing:
@@ -184,7 +197,8 @@ def prune(store: Store, keep: int) -> list[str]:
     candidates = [row for row in models if row["status"] in ("held", "rolled_back") and row["model_id"] not in kept]
     removed = []
     for row in sorted(candidates, key=lambda row: -row["round"])[keep:]:
-        files = weight_files(Path(row["path"]))
+        own = Path(row["path"]).is_relative_to(store.workdir)  # never those of the root that this one is a copy of
+        files = weight_files(Path(row["path"])) if own else []
         for file in files:
             file.unlink()
         removed += [row["path"]] if files else []

@@ -26,7 +26,7 @@ _GUARDIAN = str(Path(guardian.__file__).resolve())
 
 def state_dir() -> Path:
     """Where this user's records and caches live: `$POP_CACHE`, else `~/.cache/pop`."""
-    return Path(os.environ.get("POP_CACHE", "~/.cache/pop")).expanduser()
+    return Path(os.environ.get("POP_CACHE") or "~/.cache/pop").expanduser()
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,18 @@
 """DuckDB over the Parquet of one run or of several: every table, also an empty one, and the views of
 `schemas/views.sql`."""
 
+import os
+import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 import schemas
 from schemas.tables import TABLES
@@ -16,35 +21,61 @@ from tasks.storage.store import Row, Store
 
 _VIEWS = Path(schemas.__file__).parent / "views.sql"
 _TYPES = {"string": "VARCHAR", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN"}
+_FEW = 8  # rounds, up to which each is read by a scan of its own
 MANIFEST = {
     "version": "VARCHAR", "finished": "BOOLEAN", "written": "TIMESTAMP WITH TIME ZONE", "corpus": "VARCHAR",
     "config": "JSON", "models": "JSON", "fingerprints": "JSON",
 }  # fmt: skip
 
 
-def connect(*stores: Store) -> duckdb.DuckDBPyConnection:
-    """A connection in memory, whose views read the runs' files at every query; it writes nothing.
+class Database:
+    """DuckDB in memory, whose views read the runs' files at every query; it writes nothing.
 
     With several runs (of one root) every table has the rows of all of them; `run` tells them apart. It is the name of
-    the run's folder, so that ids joined on (run, round, id) never meet those of another run.
+    the run's folder, so that ids joined on (run, round, id) never meet those of another run. A table is looked for on
+    the disk when a query first names it: over hundreds of runs, that is what takes the time.
     """
-    con = duckdb.connect(":memory:")
-    con.execute("SET autoinstall_known_extensions=false; SET autoload_known_extensions=false")
-    con.execute("SET enable_progress_bar=false; SET TimeZone='UTC'; SET parquet_metadata_cache=true")
-    if not stores[0].local:
-        con.register_filesystem(stores[0].fs)
-    there = [(store, _rounds(store)) for store in stores]
-    for name, table in TABLES.items():
-        columns = {field.name: _sql_type(field.type) for field in table.schema}
-        scans = [_scan(store, name, number) for store, rounds in there for number in sorted(rounds.get(name, ()))]
-        con.execute(f'CREATE VIEW "{name}" AS {_with_all_columns(columns, scans)}')
-    con.execute(f"CREATE VIEW manifests AS {_with_all_columns({'run': 'VARCHAR'} | MANIFEST, _manifests(stores))}")
-    con.execute(f"CREATE VIEW footers AS {_footers(there)}")
-    con.execute(f"CREATE VIEW document_counts AS {_document_counts(stores)}")
-    for statement in _VIEWS.read_text().split(";\n"):
-        if statement.strip():
+
+    def __init__(self, *stores: Store) -> None:
+        self._stores, self._opened = stores, set[str]()
+        self.con = con = duckdb.connect(":memory:")
+        con.execute("SET autoinstall_known_extensions=false; SET autoload_known_extensions=false")
+        con.execute("SET enable_progress_bar=false; SET TimeZone='UTC'; SET parquet_metadata_cache=true")
+        con.execute(f"SET temp_directory={_quoted(f'{gettempdir()}/pop-duckdb-{os.getpid()}')}")  # not where one stands
+        if not stores[0].local:
+            con.register_filesystem(stores[0].fs)
+        for name, columns in _COLUMNS.items():
+            con.execute(f'CREATE VIEW "{name}" AS {_with_all_columns(columns, [])}')
+        for statement in _STATEMENTS.values():
             con.execute(statement)
-    return con
+
+    def open(self, query: str) -> None:
+        """Make the tables that a query names, itself or by a view, read what is on the disk."""
+        for name in _tables_of(query) - self._opened:
+            self.con.execute(
+                f'CREATE OR REPLACE VIEW "{name}" AS {_with_all_columns(_COLUMNS[name], self._scans(name))}'
+            )
+            self._opened.add(name)
+
+    def open_all(self) -> None:
+        """The same for every table."""
+        self.open(" ".join(_COLUMNS))
+
+    def _scans(self, name: str) -> list[str]:
+        if name == "manifests":
+            return _manifests(self._stores)
+        if name == "footers":
+            return _footers(self._stores)
+        if name == "document_counts":
+            return _document_counts(self._stores)
+        return _scans(name, [(store, round_) for store in self._stores for round_ in _rounds(store, name)])
+
+
+def connect(*stores: Store) -> duckdb.DuckDBPyConnection:
+    """A connection with every table and view of the runs; see `Database`."""
+    base = Database(*stores)
+    base.open_all()
+    return base.con
 
 
 @contextmanager
@@ -82,13 +113,19 @@ def named_rows(cursor: duckdb.DuckDBPyConnection) -> list[Row]:
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _rounds(store: Store) -> dict[str, set[str]]:
-    """The rounds that each table has files of."""
-    found: dict[str, set[str]] = {}
-    for path in store.glob("*/round=*/*.parquet"):
-        table, round_ = path.split("/")[-3:-1]
-        found.setdefault(table, set()).add(round_.removeprefix("round="))
-    return found
+def _tables_of(query: str) -> set[str]:
+    """The tables that a query may read: every word of it that names one, or a view that does."""
+    found, left = set[str](), [query]
+    while left:
+        for word in set(re.findall(r"\w+", left.pop().lower())) - found:
+            found.add(word)
+            left += [_STATEMENTS[word]] if word in _STATEMENTS else []
+    return found & _COLUMNS.keys()
+
+
+def _rounds(store: Store, table: str) -> list[str]:
+    """The rounds that a table has files of."""
+    return sorted({path.split("/")[-2].removeprefix("round=") for path in store.glob(f"{table}/round=*/*.parquet")})
 
 
 def _with_all_columns(columns: dict[str, str], scans: list[str]) -> str:
@@ -107,6 +144,35 @@ def _scan(store: Store, table: str, number: str) -> str:
     return f"SELECT * EXCLUDE (run), {_quoted(store.run)} AS run, {int(number)} AS round FROM {files}"
 
 
+def _scans(table: str, there: Sequence[tuple[Store, str]]) -> list[str]:
+    """The rounds of a table as few scans: one a round, or where there are many, one for all with the same columns.
+
+    Every scan of its own costs some milliseconds of planning, in every query.
+    """
+    if len(there) <= _FEW:
+        return [_scan(store, table, number) for store, number in there]
+    with ThreadPoolExecutor(8) as pool:
+        columns = list(pool.map(lambda one: _columns(one[0], table, one[1]), there))
+    alike: dict[str, list[str]] = {}
+    for (store, number), own in zip(there, columns, strict=True):
+        alike.setdefault(own, []).append(_pattern(store, f"{table}/round={number}/*.parquet"))
+    return [
+        f"SELECT * EXCLUDE (run, filename), {_whose('filename')} FROM "
+        f"read_parquet([{', '.join(patterns)}], hive_partitioning=false, filename=true)"
+        for patterns in alike.values()
+    ]
+
+
+def _columns(store: Store, table: str, number: str) -> str:
+    """Names and types of a round's columns, as one text; of a file that cannot be read, its name."""
+    first = store.glob(f"{table}/round={number}/*.parquet")[:1]
+    try:
+        with store.fs.open(first[0], "rb") as handle:
+            return str(pq.read_schema(handle).remove_metadata())
+    except (pa.ArrowException, OSError, IndexError):
+        return f"{store.base} {number}"
+
+
 def _manifests(stores: Sequence[Store]) -> list[str]:
     patterns = [_pattern(store, ROUNDS) for store in stores if store.glob(ROUNDS)]
     if not patterns:
@@ -117,29 +183,27 @@ def _manifests(stores: Sequence[Store]) -> list[str]:
     return [f"SELECT * EXCLUDE (filename), {_whose('filename')} FROM {files}"]
 
 
-def _document_counts(stores: Sequence[Store]) -> str:
+def _document_counts(stores: Sequence[Store]) -> list[str]:
     """How many documents a status each round met, also where they are too many for all to have rows."""
     patterns = [_pattern(store, DOCUMENTS) for store in stores if store.glob(DOCUMENTS)]
-    empty = "SELECT NULL::VARCHAR AS run, NULL::INTEGER AS round, NULL::VARCHAR AS status, NULL::BIGINT AS count"
     if not patterns:
-        return f"{empty} WHERE false"
+        return []
     options = "hive_partitioning=false, filename=true, maximum_object_size=100000000, columns={counts: 'JSON'}"
     files = f"read_json([{', '.join(patterns)}], {options})"
-    return (
+    return [
         f"SELECT {_whose('filename')}, t.key AS status, (t.value ->> '$')::BIGINT AS count "
         f"FROM {files} f, json_each(f.counts) t"
-    )
+    ]
 
 
-def _footers(there: Sequence[tuple[Store, dict[str, set[str]]]]) -> str:
+def _footers(stores: Sequence[Store]) -> list[str]:
     """Provenance of every file: `content` is the JSON of its footer."""
     one = "SELECT file_name, decode(value)::JSON AS content, {0} FROM parquet_kv_metadata([{1}]) WHERE key = 'pop'"
     scans = []
     for name in TABLES:
-        patterns = [_pattern(store, f"{name}/round=*/*.parquet") for store, rounds in there if name in rounds]
+        patterns = [_pattern(store, f"{name}/round=*/*.parquet") for store in stores if _rounds(store, name)]
         scans += [one.format(_whose("file_name"), ", ".join(patterns))] if patterns else []
-    empty = "SELECT NULL::VARCHAR AS file_name, NULL::JSON AS content, NULL::VARCHAR AS run, NULL::INTEGER AS round"
-    return " UNION ALL BY NAME ".join([f"{empty} WHERE false", *scans])
+    return scans
 
 
 def _whose(filename: str) -> str:
@@ -171,3 +235,18 @@ def _sql_type(arrow_type: object) -> str:
         return f"{_sql_type(inner)}[]"
     fields = [f'"{f.name}" {_sql_type(f.type)}' for f in arrow_type]  # type: ignore[attr-defined]
     return f"STRUCT({', '.join(fields)})"
+
+
+_FOOTER = {"file_name": "VARCHAR", "content": "JSON", "run": "VARCHAR"}
+_COUNTS = {"run": "VARCHAR", "status": "VARCHAR", "count": "BIGINT"}
+# the columns of every table, and the statements that make the views over them, by name
+_COLUMNS: dict[str, dict[str, str]] = {
+    name: {field.name: _sql_type(field.type) for field in table.schema} for name, table in TABLES.items()
+} | {
+    "manifests": {"run": "VARCHAR"} | MANIFEST,
+    "footers": {"file_name": "VARCHAR", "content": "JSON", "run": "VARCHAR"},
+}
+_STATEMENTS = {
+    statement.split("CREATE ", 1)[1].replace("(", " ").split()[1].lower(): statement
+    for statement in _VIEWS.read_text().split(";\n") if statement.strip()
+}  # fmt: skip

@@ -1,31 +1,42 @@
 """Which runs there are under a root, and which run and round is meant."""
 
-from glob import escape
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
 
 from schemas.errors import UserError
 from schemas.load import did_you_mean
+from schemas.names import checked_root
 from tasks.storage.manifests import ROUNDS, manifests
-from tasks.storage.store import Store
+from tasks.storage.store import Store, matching
 
 
 def runs(root: str) -> list[str]:
     """Names of the runs under a root: the folders with a round's manifest."""
     fs, base = fsspec.core.url_to_fs(root)
-    found = fs.glob(f"{escape(base.rstrip('/'))}/*/{ROUNDS}")
+    found = matching(fs, base.rstrip("/"), f"*/{ROUNDS}")
     return sorted({path.split("/")[-4] for path in found})
 
 
 def newest_run(root: str) -> str | None:
     """The run whose round was last started or finished; None where there is none."""
-    dated = [(manifest["written"], name) for name in runs(root) for manifest in manifests(Store(root, name))]
+
+    def written(name: str) -> list[tuple[str, str]]:
+        return [(str(manifest.get("written", "")), name) for manifest in manifests(Store(root, name))]
+
+    with ThreadPoolExecutor(8) as pool:
+        dated = [one for found in pool.map(written, runs(root)) for one in found]
     return max(dated)[1] if dated else None
 
 
 def absolute(root: str) -> str:
-    """A local root as a whole path; a URL as it is."""
+    """A local root as a whole path; a URL as it is.
+
+    Raises:
+        UserError: it is empty.
+    """
+    checked_root(root)
     return root if "://" in root else str(Path(root).expanduser().resolve())
 
 
@@ -58,9 +69,10 @@ def round_of(store: Store, number: int | None) -> int:
 
 def stores_of(root: str, run: str | None, all_: bool) -> list[Store]:
     """The store of one run, or those of every run under the root."""
-    first = store_of(root, run)
     if not all_:
-        return [first]
+        return [store_of(root, run)]
     if run is not None:
         raise UserError("--run names one run and --all means every run: give one of them")
-    return [Store(first.root, name) for name in runs(first.root)]
+    if not (known := runs(root := absolute(root))):
+        raise UserError(f"there is no run under {root} yet; make one: pop round demo")
+    return [Store(root, name) for name in known]

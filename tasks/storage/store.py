@@ -10,7 +10,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from glob import escape
+from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import RETRY, DependencyError, UserError, unwritable
+from schemas.names import checked_root, checked_run
 from schemas.tables import TABLES
 from tasks.processes.guarded import state_dir
 
@@ -34,9 +35,15 @@ class Damaged(DependencyError):
 
 
 class Store:
-    """The files of one run."""
+    """The files of one run.
+
+    Raises:
+        UserError: the root or the run has a name that could lead to another place.
+    """
 
     def __init__(self, root: str, run: str, compression_level: int = 3) -> None:
+        checked_root(root)
+        checked_run(run)
         try:
             # listings are not remembered: other processes write, too
             self.fs, base = fsspec.core.url_to_fs(root, use_listings_cache=False)
@@ -154,7 +161,7 @@ class Store:
 
     def glob(self, pattern: str) -> list[str]:
         """Full paths of what matches under the run, sorted; the run's own path may hold brackets."""
-        return sorted(self.fs.glob(f"{escape(self.base)}/{pattern}"))
+        return matching(self.fs, self.base, pattern)
 
     def set_aside(self, path: str, under: str = "superseded") -> None:
         """Take a file out of the readers' sight without losing it: into `superseded/`, under a name of its own."""
@@ -173,6 +180,16 @@ class Store:
         except (FileNotFoundError, ValueError):  # UnicodeDecodeError is a ValueError
             return None
         return found if isinstance(found, dict) else None
+
+
+def matching(fs: Any, base: str, pattern: str) -> list[str]:
+    """Full paths of what matches below a folder, sorted.
+
+    On a disk by Python's own glob: that of fsspec walks through everything down to the pattern's depth.
+    """
+    if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
+        return sorted(glob(f"{escape(base)}/{pattern}", include_hidden=True))  # noqa: PTH207  (Path's leaves hidden names out)
+    return sorted(fs.glob(f"{escape(base)}/{pattern}"))
 
 
 def publish_local(path: Path, content: bytes) -> None:
