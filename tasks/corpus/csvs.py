@@ -21,7 +21,9 @@ _DELIMITERS = ",;\t|"
 _HEADER_CHARS = 2**20
 _LOOKED_AT = 1000  # lines after a lost quote among which one must look like a row
 _HEADER_LINES = 64
-_TOO_LONG = f"longer than {MAX_FIELD >> 20} MiB"
+_LINE_BYTES = 64  # of every line in memory, beside its characters
+_TOO_LONG = f"it takes more than {MAX_FIELD >> 20} MiB"
+_SURE_LINES = 3  # rows in a row, where no column has numbers to know them by
 
 
 def no_column(columns: Columns, have: Sequence[str]) -> str:
@@ -77,7 +79,7 @@ def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
     """The lines, which are noted while a row takes them, so that they can be given back."""
     size = 0
     for line in lines:
-        size = len(line) if not taken else size + len(line)
+        size = (size if taken else 0) + len(line) + _LINE_BYTES
         taken.append(line)
         if size >= MAX_FIELD:
             raise csv.Error(_TOO_LONG)
@@ -92,7 +94,7 @@ class _Table:
         self._prefer = "\t" if ".tsv" in path.suffixes else ","
         self._header: list[str] = []
         self._options: dict[str, Any] = {}
-        self._number_columns: list[int] = []
+        self._numbers: list[int] | None = None  # columns with a number in every row so far
 
     def records(self) -> Iterator[Record]:
         """Every row as a document or a reject."""
@@ -147,12 +149,12 @@ class _Table:
 
     def _names(self, delimiter: str) -> tuple[str, list[str], int]:
         """(delimiter, column names by it, lines that they take)."""
-        lines: list[str] = []
+        lines, names = list[str](), list[str]()
         with contextlib.suppress(csv.Error):
             reader = csv.reader(_noted(itertools.islice(self._lines, _HEADER_LINES), lines), delimiter=delimiter)
             names = [name.strip().strip('"') for name in next(reader, [])]
         self._lines.give_back(lines)
-        return delimiter, names if lines else [], len(lines)
+        return delimiter, names, len(lines)
 
     def _first_line(self) -> str | None:
         """The next line that is not blank, as far as a header may be long."""
@@ -163,11 +165,16 @@ class _Table:
         if fields != wanted and (fields < wanted or any(row[wanted:])):
             hint = "a comma in a text needs quotes around it" if fields > wanted else "is it cut short?"
             return place.bad("malformed", f"has {fields} fields, the header {wanted}: {hint}")
+        if self._numbers is None:
+            text = self._header.index(self._columns.text)
+            self._numbers = [at for at, value in enumerate(row[:wanted]) if at != text and _number(value)]
+        elif self._numbers and not all(_number(row[at]) for at in self._numbers):
+            self._numbers = [at for at in self._numbers if _number(row[at])]
         return from_text_row(place, dict(zip(self._header, row, strict=False)), self._columns)
 
     def _refused(self, place: Place, taken: list[str], why: str) -> BadRecord:
         """The reject for a row that could not be read. Goes on with the first line after it that looks like a row."""
-        again = next((at for at in range(1, min(len(taken), _LOOKED_AT)) if self._is_row(taken[at])), None)
+        again = next((at for at in range(1, min(len(taken), _LOOKED_AT)) if self._are_rows(taken, at)), None)
         if again is not None:
             self._lines.give_back(taken[again:])
         elif why == _TOO_LONG:
@@ -178,10 +185,22 @@ class _Table:
             "malformed", f"{span}is not CSV: is a quote missing, or not doubled?" + f" ({why})" * bool(why)
         )
 
-    def _is_row(self, line: str) -> bool:
-        """Whether a line by itself is a row of this table; nobody can tell where there is only one column."""
+    def _are_rows(self, lines: list[str], at: int) -> bool:
+        """Whether lines from one on are rows of this table: nobody can tell where there is only one column.
+
+        The columns that have numbers in every other row say so; without such columns, three rows must follow.
+        """
+        if len(self._header) == 1:
+            return False
+        if self._numbers:
+            return self._is_row(lines[at], self._numbers)
+        return all(self._is_row(line, []) for line in lines[at : at + _SURE_LINES])
+
+    def _is_row(self, line: str, numbers: list[int]) -> bool:
+        """Whether a line by itself has a field a column, and numbers where they must be."""
         fields = self._alone(line)
-        return fields is not None and len(fields) == len(self._header) > 1
+        fits = fields is not None and len(fields) == len(self._header)
+        return fits and all(_number((fields or [])[at]) for at in numbers)
 
     def _alone(self, line: str) -> list[str] | None:
         try:
@@ -195,13 +214,12 @@ class _Table:
         A lost quote that a later one happens to close is CSV without a fault; a text whose every line is such a row is
         none that people write.
         """
-        text = self._header.index(self._columns.text)
-        numbers = [at for at, value in enumerate(row) if at != text and _number(value)]
-        inner = [self._alone(line) for line in (taken[1:-1] or taken[1:])]
-        rows = [fields for fields in inner if fields is not None and len(fields) == len(self._header)]
-        if not numbers or len(rows) < len(inner) or not all(_number(fields[at]) for fields in rows for at in numbers):
+        inner = taken[1:-1] or taken[1:]
+        numbers = [at for at in self._numbers or [] if at < len(row)]
+        if not numbers or not all(self._is_row(line, numbers) for line in inner):
             return False
-        return len(taken) > 2 or any(float(rows[0][at]) == float(row[at]) + 1 for at in numbers)
+        next_ = self._alone(inner[0]) or []
+        return len(taken) > 2 or any(float(next_[at]) == float(row[at]) + 1 for at in numbers)
 
     def _skip(self, taken: list[str]) -> None:
         """Leaves a huge row behind: to the end of its line, or of the line that closes its quote."""
@@ -215,4 +233,4 @@ class _Table:
 
 
 def _number(value: str) -> bool:
-    return value.strip().lstrip("+-").replace(".", "", 1).isdigit()
+    return value.strip().lstrip("+-").replace(".", "", 1).isdecimal()

@@ -73,7 +73,11 @@ def files_of(path: Path) -> Iterator[Path | BadRecord]:
     """
     if not path.is_dir():
         special = _not_regular(path)
-        yield BadRecord(name_of(path, path), UNREAD, f"{path.name} {special}", whole=True) if special else path
+        yield (
+            BadRecord(name_of(path, path), UNREAD, f"{path.name} is not read: {special}", whole=True)
+            if special
+            else path
+        )
         return
     unread, cards = Unread(), _Cards(path)
     for file in _below(path, path, unread):

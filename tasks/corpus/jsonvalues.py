@@ -110,6 +110,7 @@ class _Values:
                     yield Aside("an item is missing after a comma")
                 self._at += 1
                 return True
+            found: Value = None
             if mark == ",":
                 yield Aside("an item is missing before a comma")
             else:
@@ -124,7 +125,7 @@ class _Values:
             if mark == ",":
                 self._at += 1
                 mark = self._peek()
-            elif mark in _VALUE_MARKS and mark:
+            elif mark and mark in _VALUE_MARKS and not isinstance(found, Broken):
                 yield Aside("a comma is missing between two items")
         yield Aside("the list is not closed")
         return False
