@@ -88,7 +88,7 @@ class HealthConfig(Section):
     shorter: Bounds = Field(Bounds(warn=0.5), description="tokens an answer, as a share of the parent's: fewer")
     longer: Bounds = Field(Bounds(warn=2.0), description="tokens an answer, as a multiple of the parent's: more")
     new_tokens: Bounds = Field(
-        Bounds(warn=0.6, broken=0.1),
+        Bounds(warn=0.7, broken=0.1),
         description="different tokens an answer that its prompt does not have, as a share of the parent's: fewer",
     )
     repetition: Bounds = Field(
