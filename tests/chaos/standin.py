@@ -44,7 +44,7 @@ if script == "serve_on_cpu":
 if script == "prepare":
     import pyarrow.parquet as pq
     rows = sorted(pq.read_table(args[1]).to_pylist(), key=lambda row: row["pair_id"])
-    write(Path(args[2]) / "train.jsonl", "".join(json.dumps(row) + chr(10) for row in rows))
+    write(Path(args[2]) / "train.parquet", "".join(json.dumps(row) + chr(10) for row in rows))
     write(Path(args[2]) / "example.txt", "an example")
     write(Path(args[2]) / "prepared.json", json.dumps({{
         "kept": len(rows), "evaluation": 0, "too_long": [], "longest_tokens": 9, "template_ok": True,
