@@ -88,7 +88,9 @@ class Engines(Mapping[str, Client]):
         else:
             assert model.path is not None
             machine = this_machine(runtime_device())
-            command, env = vllm_command(runtime_python(), model.path, port, config, machine), vllm_environment(machine)
+            trust = self._config.models[name].trust_remote_code
+            command = vllm_command(runtime_python(), model.path, port, config, machine, trust)
+            env = vllm_environment(machine)
             title = f"vLLM with {Path(model.path).name} on {machine.device}"
         return serve(title, command, env, port, log, config, self._display.say, self._display.waiting)
 

@@ -98,7 +98,7 @@ class Client:
         if request.output and self.config.output_format == "json_schema":
             name, schema = request.output
             params["response_format"] = {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
-        params = shaped(params, self._changes)
+        params = shaped(params | request.sampling.beyond_openai(), self._changes)
         answer, call = await self._chat(request.messages, request.sampling.max_tokens, params)
         choice = answer.choices[0] if answer else None
         text = _full_text(answer) if answer else call.message
@@ -106,8 +106,9 @@ class Client:
         usage = answer.usage if answer else None
         return Generation(
             generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,
-            model=self.model, endpoint=call.url, messages=list(request.messages), params=canonical(params),
-            completion=_storable(text), finish_reason=finish, prompt_tokens=usage.prompt_tokens if usage else None,
+            model=self.model, endpoint=call.url, messages=list(request.messages),
+            params=canonical(params), completion=_storable(text), finish_reason=finish,
+            prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None, seconds=call.seconds, attempt=request.attempt,
         )  # fmt: skip
 

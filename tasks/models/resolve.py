@@ -24,11 +24,16 @@ class Resolved:
     """A model ready to be served: `identity` names its weights and how they are asked, `path` is its folder.
 
     `weights` names them alone, where that is something else: what is served once for two models asked differently.
+
+    Attributes:
+        changed: parts (see `tasks.models.parts`) that are not those which the run first met the weights with; they
+            stand in the identity.
     """
 
     identity: str
     path: str | None
     weights: str = ""
+    changed: tuple[str, ...] = ()
 
     @property
     def served(self) -> str:
