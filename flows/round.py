@@ -7,6 +7,7 @@ from prefect import flow, get_run_logger
 
 from flows.audit import audit_task
 from flows.engines import Engines
+from flows.examination import examine_models
 from flows.shards import TASKS, run_concurrently, run_stages, skip_finished
 from flows.slots import gpu
 from flows.views.artifacts import StageProgress, report_artifacts, round_artifacts
@@ -64,6 +65,9 @@ async def run_round(config: Config, store: Store, number: int, display: Display,
     bars = StageProgress()
     await bars.create(store.run)
     shards = await cut_corpus(round_, bars, force)
+    trains = why_not_trained(plan.config) is None and not round_.done("train", TRAINED)
+    examined = await examine_models(plan.config, models, needed_models(round_, shards.names), trains, display)
+    engines.trained = examined.get("policy") if trains else None
     asked = await make_pairs(round_, engines, shards.names, bars)
     await round_artifacts(store, number)
     try:

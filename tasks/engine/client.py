@@ -246,6 +246,16 @@ class Client:
                 return Budget(int(response["count"]) + max_tokens, limit, exact=True)
         return Budget(bound // 3 + max_tokens, limit)  # no tokenizer to be had: 3 bytes a token
 
+    async def prompt_ids(self, messages: Sequence[Message]) -> list[int] | None:
+        """The token ids that the server makes of a prompt; None where it does not say."""
+        if self._can_tokenize is False:
+            return None
+        response = await self._post_tokenize(
+            self.replicas[0], {"messages": list(messages), "add_generation_prompt": True}
+        )
+        found = response.get("tokens") if response else None
+        return found if found and isinstance(found, list) and all(isinstance(one, int) for one in found) else None
+
     async def _require_room(self, messages: Sequence[Message], max_tokens: int) -> None:
         """Raise `Rejected` for a request that is known not to fit; an estimate is left to the server to judge."""
         budget = await self.budget(messages, max_tokens)
