@@ -93,6 +93,7 @@ class Examination:
         self.know(
             model_type=self.config.model_type, architectures=stated, quantization=quantized, positions=self._positions()
         )
+        before = len(self.report["train"])
         if quantized or "quantization_config" in self._configuration:
             self.wrong(
                 "train",
@@ -116,17 +117,19 @@ class Examination:
             )
         else:
             self.wrong("train", f"{self.config.model_type} is no language model that the trainer knows")
+        self.buildable = len(self.report["train"]) == before
 
     def weights(self) -> None:
         """Every tensor there, in its shape; nothing is read but the files' tables of contents."""
         from transformers import AutoModelForCausalLM
 
-        if self.report["train"] and not self._built():
+        if not self.buildable:
             return
         try:
             model, found = AutoModelForCausalLM.from_pretrained(
-                self.model, device_map="meta", dtype="auto", output_loading_info=True, trust_remote_code=self.trust
-            )
+                self.model, device_map="meta", dtype="auto", output_loading_info=True, ignore_mismatched_sizes=True,
+                trust_remote_code=self.trust,
+            )  # fmt: skip
         except Exception as problem:
             self.wrong("load", f"its weights do not load: {_said(problem)}")
             return
@@ -141,11 +144,9 @@ class Examination:
         try:
             model.generation_config.validate(strict=True)
         except ValueError as problem:
-            self.wrong("train", f"its generation_config.json cannot be saved again: {_said(problem)}; mend that file")
-
-    def _built(self) -> bool:
-        """Whether the weights can be looked up in the class that they are of."""
-        return not self.report["facts"]["quantization"] and not any("weights are of" in t for t in self.report["train"])
+            self.wrong(
+                "train", f"its generation_config.json cannot be saved again: {' '.join(str(problem).split())[:200]}"
+            )
 
     def words(self) -> None:
         """Tokenizer and template: does a conversation become ids as the server makes them?"""
@@ -172,10 +173,9 @@ class Examination:
     def _conversation(self, ids: TokenIds) -> None:
         """A problem and an answer, token by token."""
         prompt = ids.prompt(MESSAGES)
-        for text in (PROBLEM.split()[0], PROBLEM.rstrip("?").split()[-1]):
-            if text not in prompt[0]:
-                self.wrong("chat", "its chat template leaves out what the user says: use another template")
-                return
+        if PROBLEM not in prompt[0]:
+            self.wrong("chat", "its chat template leaves out a part of what the user says: use another template")
+            return
         answer = ids.answer(prompt, ANSWER)
         self.report["prompt_ids"] = prompt[1]
         self.report["pair"] = [

@@ -1,7 +1,6 @@
 """What is trained on, id for id, is what a server was given and what its model said: eight shapes of models."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.runtime import runtime_dir
 from tasks.training import openrlhf
+from tests.training.samples import in_runtime
 
 HERE, SCRIPTS = Path(__file__).parent, Path(openrlhf.__file__).parent
 NAMES = ("gemma", "gpt2", "gpt_neox", "llama", "mistral", "phi", "qwen2", "qwen3")
@@ -23,31 +22,6 @@ ANSWERS = {
     "typed": (TYPED, "Nothing of that."),
     "thoughts": ("Hm, a bath?\n</think>\n\nA warm bath.", "Hm.\n</think>\n\nNo."),
 }
-
-
-@pytest.fixture(scope="session")
-def runtime() -> Path:
-    python = runtime_dir() / "bin/python"
-    if not python.exists():
-        pytest.skip(f"no runtime environment at {python}")
-    return python
-
-
-def in_runtime(python: Path, *arguments: str | Path) -> None:
-    """Run a script in the runtime environment, offline."""
-    env = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
-        [str(python), *map(str, arguments)], env=env, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="session")
-def models(runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the eight models."""
-    folder = tmp_path_factory.mktemp("shapes")
-    in_runtime(runtime, HERE / "shapes.py", folder)
-    return folder
 
 
 def say(role: str, text: str) -> list[dict[str, str]]:
