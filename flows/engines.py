@@ -13,6 +13,7 @@ from schemas.errors import UserError
 from tasks.engine.client import Client
 from tasks.engine.server import Served, fake_command, free_port, serve, this_machine, vllm_command, vllm_environment
 from tasks.judging.case import COMPARING
+from tasks.models.examination import Examined
 from tasks.models.resolve import Resolved
 from tasks.runtime import runtime_device, runtime_python
 from tasks.storage.store import Store
@@ -29,6 +30,7 @@ class Engines(Mapping[str, Client]):
         self._config, self._models, self._store, self._display = config, models, store, display
         self._round, self._checking = round_, checking
         self._clients: dict[str, Client] = {}
+        self.trained: Examined | None = None  # what is known of the policy, if it is going to be trained
 
     def __getitem__(self, name: str) -> Client:
         return self._clients[name]
@@ -77,6 +79,8 @@ class Engines(Mapping[str, Client]):
             await examined(name, client, config, self._store, self._round, say, not self._checking)
         if not self._checking:
             await _check_room(client, config, name)
+        if name == "policy" and self.trained:
+            await _check_prompt(client, self.trained)
         self._clients[name] = client
 
     def _serve(self, name: str, share: float) -> AbstractAsyncContextManager[Served]:
@@ -90,7 +94,9 @@ class Engines(Mapping[str, Client]):
         else:
             assert model.path is not None
             machine = this_machine(runtime_device())
-            command, env = vllm_command(runtime_python(), model.path, port, config, machine), vllm_environment(machine)
+            trust = self._config.models[name].trust_remote_code
+            command = vllm_command(runtime_python(), model.path, port, config, machine, trust)
+            env = vllm_environment(machine)
             title = f"vLLM with {Path(model.path).name} on {machine.device}"
         return serve(title, command, env, port, log, config, self._display.say, self._display.waiting)
 
@@ -98,6 +104,23 @@ class Engines(Mapping[str, Client]):
 def _file_name(model: str) -> str:
     """A model's name as a part of a file's name: it may hold a slash."""
     return re.sub(r"[^\w.-]", "-", model)
+
+
+async def _check_prompt(client: Client, known: Examined) -> None:
+    """The policy's server must make the ids of a prompt that are trained on.
+
+    Raises:
+        UserError: it makes others.
+    """
+    theirs = await client.prompt_ids(known.messages) if known.prompt_ids else None
+    if theirs is not None and theirs != list(known.prompt_ids):
+        pairs = zip(theirs, known.prompt_ids, strict=False)
+        same = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(theirs), len(known.prompt_ids)))
+        raise UserError(
+            f"the server of models.policy makes other tokens of a prompt ({len(theirs)}) than its folder says "
+            f"({len(known.prompt_ids)}), from token {same} on, and would be trained on what it was not asked: let it "
+            "have the chat template and the tokenizer of models.policy.path (engine.extra_args may name others)"
+        )
 
 
 async def _check_room(client: Client, config: Config, name: str) -> None:

@@ -23,11 +23,13 @@ from tasks.evaluate import (
     needed_models,
 )
 from tasks.evaluation.ifeval import read_prompts
+from tasks.models.own_sampling import with_own_sampling
+from tasks.models.parts import told_apart
 from tasks.models.registry import BASE, find, parent_of
-from tasks.models.resolve import Resolved, resolve
+from tasks.models.resolve import Resolved, resolve, with_frozen
 from tasks.runtime import runtime_python
 from tasks.storage.lock import run_lock
-from tasks.storage.manifests import first_policy
+from tasks.storage.manifests import first_policy, known_parts, write_known_parts
 from tasks.storage.store import Row, Store
 
 
@@ -55,9 +57,13 @@ async def evaluate_flow(
 async def run_evaluation(config: Config, store: Store, model: str, display: Display) -> list[Row]:
     """The evaluation itself, with the run's lock held; the rows of `evaluations` of this couple."""
     number, contest = contest_of(config, store, model)
+    own = with_frozen(config, store, number)  # sampling is what it is in the rounds, for every model that is measured
+    config = with_own_sampling(config, lambda name: resolve(name, own, display.say))
     settings = evaluation_config(config, contest, store, number)
     names = {*needed_models(settings), "policy"}
-    models = {name: resolve(name, settings, display.say) for name in sorted(names)}
+    known = known_parts(store)
+    models = told_apart({name: resolve(name, settings, display.say) for name in sorted(names)}, known)
+    write_known_parts(store, known)
     display.expect("evaluate", len(settings.evaluation.suites))
     async with AsyncExitStack() as stack:
         served = OnDemand(settings, models, store, display, stack)

@@ -7,6 +7,7 @@ from prefect import flow, get_run_logger
 
 from flows.audit import audit_task
 from flows.engines import Engines
+from flows.examination import examine_models
 from flows.shards import TASKS, run_concurrently, run_stages, skip_finished
 from flows.slots import gpu
 from flows.views.artifacts import StageProgress, report_artifacts, round_artifacts
@@ -16,6 +17,8 @@ from schemas.config import Config
 from schemas.errors import CheckFailed
 from schemas.ids import content_id
 from schemas.names import Root, RoundNumber, RunName
+from tasks.models.own_sampling import with_own_sampling
+from tasks.models.parts import Known, told_apart
 from tasks.models.resolve import Resolved, resolve, with_frozen
 from tasks.pair import round_cutoff
 from tasks.runtime import runtime_device, runtime_python
@@ -24,7 +27,7 @@ from tasks.staging.plan import ROLE_OF, Plan, make_plan
 from tasks.staging.reuse import refuse_differences, sources
 from tasks.staging.stage import Round
 from tasks.storage.lock import run_lock
-from tasks.storage.manifests import manifest, manifests, write_manifest
+from tasks.storage.manifests import known_parts, manifest, manifests, write_known_parts, write_manifest
 from tasks.storage.store import Row, Store
 from tasks.train import FILE as TRAINED
 from tasks.train import train_task, why_not_trained
@@ -53,12 +56,19 @@ async def round_flow(
 
 async def run_round(config: Config, store: Store, number: int, display: Display, force: str | None) -> dict[str, Any]:
     """The round itself, with the run's lock held; see `round_flow`."""
-    plan, models = prepared(config, store, number, display)
+    known = known_parts(store)
+    plan, models = prepared(config, store, number, display, known)
+    write_known_parts(store, known)
+    for name, changed in sorted((name, model.changed) for name, model in models.items() if model.changed):
+        display.say(f"models.{name}: its {' and '.join(changed)} changed since this run first met its weights")
     engines = Engines(plan.config, models, store, display, number)
     round_ = Round(plan, store, engines, display)
     bars = StageProgress()
     await bars.create(store.run)
     shards = await cut_corpus(round_, bars, force)
+    trains = why_not_trained(plan.config) is None and not round_.done("train", TRAINED)
+    examined = await examine_models(plan.config, models, needed_models(round_, shards.names), trains, display)
+    engines.trained = examined.get("policy") if trains else None
     asked = await make_pairs(round_, engines, shards.names, bars)
     await round_artifacts(store, number)
     try:
@@ -73,15 +83,18 @@ async def run_round(config: Config, store: Store, number: int, display: Display,
     return {"run": store.run, "round": number, "root": store.root, "model": model, "not_trained": why_not}
 
 
-def prepared(config: Config, store: Store, number: int, display: Display) -> tuple[Plan, dict[str, Resolved]]:
-    """The round's plan, and the models by name; nothing is written yet.
+def prepared(
+    config: Config, store: Store, number: int, display: Display, known: Known
+) -> tuple[Plan, dict[str, Resolved]]:  # fmt: skip
+    """The round's plan, and the models by name; nothing is written yet. `known` grows by models that are new.
 
     Raises:
         UserError: a model is not there, or what is to be reused does not fit.
     """
     config = with_frozen(config, store, number)
     names = {*config.roles.model_dump().values(), "policy"}
-    models = {name: resolve(name, config, display.say) for name in sorted(names)}
+    models = told_apart({name: resolve(name, config, display.say) for name in sorted(names)}, known)
+    config = with_own_sampling(config, models.__getitem__)
     identities = {name: model.identity for name, model in models.items()}
     reused = sources(config, store.root, store.run, number)
     begun = manifest(store, number) or {}

@@ -83,6 +83,7 @@ class ModelConfig(Section):
         description="of every request: added (top_k = 20), left out (seed = false), or under another name "
         '(max_tokens = "max_completion_tokens")',
     )
+    trust_remote_code: bool = Field(False, description="Python code in the model's own folder may run here")
     usd_per_million_prompt_tokens: float | None = Field(None, ge=0, description="price; empty: not known")
     usd_per_million_completion_tokens: float | None = Field(None, ge=0, description="price; empty: not known")
 
@@ -135,6 +136,23 @@ class Sampling(Section):
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     max_tokens: Positive = Field(6144, description="tokens to generate at most")
     stop: tuple[str, ...] = Field((), description="texts at which generation ends")
+    top_k: int = Field(0, ge=0, description="likeliest tokens to draw from; 0: all")
+    min_p: Share = Field(0.0, description="tokens less likely than this share of the likeliest are not drawn; 0: off")
+    repetition_penalty: float = Field(1.0, gt=0.0, le=10.0, description="above 1: what was said is less likely; 1: off")
+    from_model: bool = Field(
+        False,
+        description="temperature, top_p, top_k, min_p and repetition_penalty as the model's generation_config.json "
+        "states them; what it leaves open stays as set here",
+    )
+
+    def beyond_openai(self) -> dict[str, Any]:
+        """The parameters that OpenAI's protocol does not have, where they are set: servers may refuse them."""
+        return self.model_dump(include={"top_k", "min_p", "repetition_penalty"}, exclude_defaults=True)
+
+    def identity(self) -> dict[str, Any]:
+        """What shapes a text. A parameter that is off is left out: so it was before there was a setting for it."""
+        plain = self.model_dump(include={"temperature", "top_p", "max_tokens", "stop"})
+        return plain | self.beyond_openai()
 
 
 class SamplingConfig(Section):

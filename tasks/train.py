@@ -112,7 +112,8 @@ def training_job(
         settings |= {"adam_offload": False, "ref_offload": False}
     return TrainingJob(
         python=python, model=Path(parent.path), preferences=preferences, workdir=folder, device=device,
-        check_prompt=rows[0]["prompt"][-1]["content"], **settings,
+        check_prompt=rows[0]["prompt"][-1]["content"],
+        trust_remote_code=plan.config.models["policy"].trust_remote_code, **settings,
     )  # fmt: skip
 
 
@@ -151,12 +152,14 @@ class _Steps:
 def _model_row(plan: Plan, store: Store, trained: TrainedModel) -> Row:
     """The row of `models`. Only whole batches are trained on, and `pairs` counts these."""
     kept = trained.prepared.kept
-    left_over = kept % plan.config.training.batch_size
+    left_over, typed = kept % plan.config.training.batch_size, len(trained.prepared.control_tokens)
+    notes = [f"{left_over} pairs were no whole batch and took no part"] * bool(left_over)
+    notes += [f"{typed} pairs took no part, for their answers' words become control tokens"] * bool(typed)
     return {
         "model_id": model_id(plan), "parent_model_id": plan.models["policy"],
         "path": below_root(store, str(trained.path)),
         "weights_sha256": trained.weights_sha256, "parameters": trained.parameters, "pairs": kept - left_over,
         "pairs_too_long": len(trained.prepared.too_long), "example": trained.example.read_text(),
         "sample_answer": trained.answer, "status": "candidate", "warnings": "; ".join(trained.warnings) or None,
-        "reason": f"{left_over} pairs were no whole batch and took no part" if left_over else None,
+        "reason": "; ".join(notes) or None,
     } | trained.figures  # fmt: skip

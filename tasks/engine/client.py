@@ -81,7 +81,7 @@ class Client:
         if request.output and self.config.output_format == "json_schema":
             name, schema = request.output
             params["response_format"] = {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
-        params = shaped(params, self._changes)
+        params = shaped(params | request.sampling.beyond_openai(), self._changes)
         answer, call = await self._chat(request.messages, request.sampling.max_tokens, params)
         return Generation(
             generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,
@@ -229,6 +229,16 @@ class Client:
     def _counts(self) -> bool:
         """Whether the servers may count tokens."""
         return self.able.tokenizer == "llama.cpp" or self._can_tokenize is not False
+
+    async def prompt_ids(self, messages: Sequence[Message]) -> list[int] | None:
+        """The token ids that the server makes of a prompt; None where it does not say."""
+        if self._can_tokenize is False:
+            return None
+        response = await self._post_tokenize(
+            self.replicas[0], {"messages": list(messages), "add_generation_prompt": True}
+        )
+        found = response.get("tokens") if response else None
+        return found if found and isinstance(found, list) and all(isinstance(one, int) for one in found) else None
 
     async def _require_room(self, replica: Replica, messages: Sequence[Message], max_tokens: int) -> None:
         """Raise `Rejected` for a request that is known not to fit; an estimate is left to the server to judge."""

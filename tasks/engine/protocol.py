@@ -62,7 +62,7 @@ class Request:
         """Identity of this call at `model`; the sampling seed derives from it."""
         return content_id(
             "generation", self.role, self.subject_id, self.field, self.attempt, self.salt, model, list(self.messages),
-            self.sampling.model_dump(), self.output,
+            self.sampling.identity(), self.output,
         )  # fmt: skip
 
     def seed(self, model: str) -> int:

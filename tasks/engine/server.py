@@ -41,15 +41,21 @@ def this_machine(device: str) -> Machine:
     return Machine(device, cores, bool(_BF16_FLAGS & flags))
 
 
-def vllm_command(python: Path, model: str, port: int, config: EngineConfig, machine: Machine) -> list[str]:
+def vllm_command(
+    python: Path, model: str, port: int, config: EngineConfig, machine: Machine, trust_remote_code: bool = False
+) -> list[str]:  # fmt: skip
     """The command line of vLLM's OpenAI-compatible server."""
     command = [
         str(python), *_entry(machine), "--model", model, "--served-model-name", "policy",
         "--host", "127.0.0.1", "--port", str(port), "--dtype", _dtype(config, machine),
         "--structured-outputs-config", '{"backend":"guidance","disable_any_whitespace":true}',
+        # what a request leaves open is off, not what the model's generation_config.json says; its ends are still known
+        "--generation-config", "vllm",
     ]  # fmt: skip
     if config.max_model_len:
         command += ["--max-model-len", str(config.max_model_len)]
+    if trust_remote_code:
+        command += ["--trust-remote-code"]
     if machine.device == "cpu":
         # A seeded request whose prompt is split over steps kills vLLM 0.29 on a CPU ("CPU Generator does not use
         # offset"), so prompts are never split, and a step must then hold the longest one.

@@ -63,7 +63,7 @@ async def answers_to(bench: Bench, prompts: list[Row], subject: Subject) -> dict
         rows = [{"answer_id": f"ifeval-{key}", "text": text, "status": "ok"} for key, text in sorted(found.items())]
         return {"answers": rows}
 
-    identity = [subject.plan.keys["answer"], sampling.model_dump(), [(r["key"], r["prompt"]) for r in prompts]]
+    identity = [subject.plan.keys["answer"], sampling.identity(), [(r["key"], r["prompt"]) for r in prompts]]
     made = await bench.kept("ifeval", subject.file, identity, subject.name, work)
     return {row["answer_id"].removeprefix("ifeval-"): row["text"] or "" for row in made["answers"]}
 

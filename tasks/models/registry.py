@@ -147,7 +147,10 @@ def find(store: Store, wanted: str) -> Row:
 def parent_of(store: Store, row: Row) -> Standing:
     """The model that a model was trained from: another one of this run, or the one that the run began with."""
     for other in known_models(store):
-        if other["weights_sha256"] and row["parent_model_id"] == f"weights:{other['weights_sha256'][:24]}":
+        if (
+            other["weights_sha256"]
+            and row["parent_model_id"].split(";")[0] == f"weights:{other['weights_sha256'][:24]}"
+        ):
             return Standing(other["model_id"], other["path"])
     return Standing(row["parent_model_id"], None)
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from schemas.config import Config, ModelConfig
 from schemas.errors import DependencyError, UserError
@@ -24,11 +25,16 @@ class Resolved:
     """A model ready to be served: `identity` names its weights and how they are asked, `path` is its folder.
 
     `weights` names them alone, where that is something else: what is served once for two models asked differently.
+
+    Attributes:
+        changed: parts (see `tasks.models.parts`) that are not those which the run first met the weights with; they
+            stand in the identity.
     """
 
     identity: str
     path: str | None
     weights: str = ""
+    changed: tuple[str, ...] = ()
 
     @property
     def served(self) -> str:
@@ -77,15 +83,43 @@ def _folder_or_hub(name: str, model: ModelConfig) -> Resolved:
     assert model.path is not None
     folder = Path(model.path).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").exists() or not weight_files(folder):
-            raise UserError(
-                f"models.{name}.path: {model.path} is a folder without weights; it needs config.json and *.safetensors"
-            )
+        _require_whole(name, folder)
         return Resolved(f"weights:{weights_hash(folder)[:24]}", str(folder.resolve()))
     if model.path.startswith((".", "/", "~")) or model.path.count("/") != 1:
         known = f"a folder, {BUILT_IN!r}, or owner/name on the hub"
         raise UserError(f"models.{name}.path: there is no folder {model.path}; give {known}")
     return _from_hub(name, model)
+
+
+def _require_whole(name: str, folder: Path) -> None:
+    """What a glance into the folder tells.
+
+    Raises:
+        UserError: it holds an adapter, no weights, or not all of them.
+    """
+    setting = f"models.{name}.path: {folder}"
+    if (folder / "adapter_config.json").exists():
+        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "its base"
+        raise UserError(
+            f"{setting} holds a LoRA adapter: merge it into {base} first (peft: merge_and_unload, save_pretrained)"
+        )
+    if not (folder / "config.json").exists() or not weight_files(folder):
+        raise UserError(f"{setting} is a folder without weights; it needs config.json and *.safetensors")
+    for index in sorted(folder.glob("*.index.json")):
+        shards = set((read_json(index).get("weight_map") or {}).values())
+        if absent := sorted(shard for shard in shards if not (folder / str(shard)).exists()):
+            raise UserError(
+                f"{setting} lacks {len(absent)} of {len(shards)} weight files, the first: {absent[0]}; fetch it again"
+            )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _from_hub(name: str, model: ModelConfig) -> Resolved:

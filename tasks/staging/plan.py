@@ -5,6 +5,7 @@ the fingerprints of the stages it reads, so that a change re-does what follows a
 """
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -157,20 +158,20 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
         return {"pairing": config.pairing.model_dump(), "training.target": config.training.target}
     if stage == "train":
         training = config.training.model_dump(exclude={"timeout_sec", "save_steps", "enabled", "target"})
-        return {"training": training, "model": models["policy"]}
+        return {"training": training, **_identity(models["policy"])}
     role = ROLE_OF[stage]
     name = getattr(config.roles, role)
     if stage == "rubric" and config.rubric.criteria:
         return {"rubric.criteria": [criterion.model_dump() for criterion in config.rubric.criteria]}
     own: dict[str, Any] = {
-        "model": models[name],
+        **_identity(models[name]),
         "output_format": config.model_of(role).output_format,
         "max_model_len": config.model_of(role).max_model_len or config.engine.max_model_len,
         "engine": config.engine.model_dump(include={"dtype", "extra_args"}),
         "task.type": config.task.type,
         "task.dialect": config.task.dialect,
         "task.max_attempts": config.task.max_attempts,
-        "sampling": getattr(config.sampling, role).model_dump(),
+        "sampling": getattr(config.sampling, role).identity(),
         "sampling.seed": config.sampling.seed,
         "prompts": prompts.hash(*names_of(role, config.task.dialect, config.rating.mode)),
     }
@@ -185,6 +186,12 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
     if stage == "probe":
         own |= {"probes": config.evaluation.probes}
     return own
+
+
+def _identity(model: str) -> dict[str, str]:
+    """A model's identity, and by name the parts of it that the run did not begin with (`weights:…;chat_template=…`)."""
+    plain, *parts = re.split(r";(?=[a-z_]+=\w+(?:;|$))", model)
+    return {"model": plain} | {f"model.{name}": value for name, _, value in (part.partition("=") for part in parts)}
 
 
 def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

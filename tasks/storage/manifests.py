@@ -45,6 +45,18 @@ def write_servers_manifest(store: Store, round_: int, content: Row) -> None:
     _publish(store, _path(store, round_, "servers"), content)
 
 
+def known_parts(store: Store) -> dict[str, dict[str, str]]:
+    """What the models of a run were beside their weights when it first met them: see `tasks.models.parts`."""
+    found = store.manifest(f"{store.base}/manifests/models.json") or {}
+    return {str(model): dict(parts) for model, parts in found.items()}
+
+
+def write_known_parts(store: Store, known: dict[str, dict[str, str]]) -> None:
+    """Keep what `known_parts` gave, with the models that are new."""
+    if known != known_parts(store):
+        _publish(store, f"{store.base}/manifests/models.json", known)
+
+
 def documents_path(store: Store, round_: int) -> str:
     """Where the names of a round's shards are; written when all of them are there."""
     return _path(store, round_, "documents")

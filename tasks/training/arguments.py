@@ -25,14 +25,11 @@ def dpo_arguments(job: TrainingJob, prepared: Prepared, paths: Workdir, resume: 
         "train.batch_size": job.batch_size,
         "train.micro_batch_size": job.micro_batch_size,
         "train.seed": job.seed,
-        "data.dataset": paths.data / "train.jsonl",
+        "data.dataset": paths.data / "train.parquet",
         "data.dataset_split": "train",
         # Whole batches only: upstream computes the rest without a step, and over epochs it shifts schedule and resume.
         "data.max_samples": prepared.kept // job.batch_size * job.batch_size,
         "data.max_len": job.max_tokens,
-        "data.prompt_key": "prompt",
-        "data.chosen_key": "chosen",
-        "data.rejected_key": "rejected",
         "data.dataloader_num_workers": 0,
         "eval.steps": -1,  # once an epoch
         "ds.zero_stage": job.zero,
@@ -55,9 +52,8 @@ def dpo_arguments(job: TrainingJob, prepared: Prepared, paths: Workdir, resume: 
         "logger.wandb.run_name": "dpo",  # names the tensorboard folder too
     }
     if prepared.evaluation:
-        values |= {"eval.dataset": paths.data / "eval.jsonl", "eval.split": "train"}
+        values |= {"eval.dataset": paths.data / "eval.parquet", "eval.split": "train"}
     switches = {
-        "data.apply_chat_template": True,
         "model.ipo_enable": job.ipo,
         "model.gradient_checkpointing_enable": job.gradient_checkpointing,
         "ds.adam_offload": job.adam_offload,
@@ -78,7 +74,8 @@ def refuse_too_few(job: TrainingJob, prepared: Prepared) -> None:
     """
     left_out = (
         f"{prepared.kept} pairs to train on (longer than {job.max_tokens} tokens: {len(prepared.too_long)}, "
-        f"the longest of all has {prepared.longest_tokens}; held out: {prepared.evaluation})"
+        f"the longest of all has {prepared.longest_tokens}; with control tokens in an answer: "
+        f"{len(prepared.control_tokens)}; held out: {prepared.evaluation})"
     )
     if prepared.kept < job.batch_size:
         raise CheckFailed(f"{left_out}; a batch takes {job.batch_size}: make more pairs or lower training.batch_size")

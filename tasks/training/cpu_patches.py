@@ -29,7 +29,6 @@ def apply() -> None:
     _stand_in_for_cuda()
     _import_openrlhf_without_flash_attn()
     _adapt_deepspeed(in_float32=not has_fast_bfloat16())
-    _tokenize_in_this_process()
 
 
 def has_fast_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -110,12 +109,6 @@ def _adapt_deepspeed(in_float32: bool) -> None:
         # Actor asks this function for its dtype at each construction; --ds.param_dtype itself knows no float32.
         utils.convert_to_torch_dtype = lambda _: torch.float32
     print(f"pop: training on CPU in {'float32' if in_float32 else 'bfloat16'}, {torch.get_num_threads()} threads")
-
-
-def _tokenize_in_this_process() -> None:
-    """OpenRLHF forks eight workers for a second of work, each with the models in its memory."""
-    dataset = importlib.import_module("openrlhf.datasets").RewardDataset
-    dataset.__init__ = functools.partialmethod(dataset.__init__, num_processors=None)
 
 
 def _adapted(build: Callable[..., dict[str, Any]], in_float32: bool) -> Callable[..., dict[str, Any]]:

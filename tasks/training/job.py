@@ -12,7 +12,16 @@ import pyarrow.parquet as pq
 from schemas.errors import UserError
 
 VERSION = 1  # of what a job's hash covers; a new one makes every training anew
-NOT_IDENTITY = {"python", "model", "preferences", "workdir", "save_steps", "timeout_sec", "check_prompt"}
+NOT_IDENTITY = {
+    "python",
+    "model",
+    "preferences",
+    "workdir",
+    "save_steps",
+    "timeout_sec",
+    "check_prompt",
+    "trust_remote_code",
+}
 
 # Of a model's files, those that a training depends on.
 MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "tokenizer*.json", "special_tokens_map.json", "chat_template*")
@@ -57,6 +66,7 @@ class TrainingJob:
     packing: bool = False  # needs flash-attn
     timeout_sec: float | None = None
     check_prompt: str = "What helps a person to sleep well?"
+    trust_remote_code: bool = False  # the model's own Python code may run
 
     def __post_init__(self) -> None:
         if self.batch_size % self.micro_batch_size:
@@ -93,6 +103,7 @@ class Prepared:
     longest_tokens: int  # of all pairs, those left out included
     template_ok: bool
     end_of_turn: str  # the token that ends an answer in the text trained on
+    control_tokens: list[dict[str, Any]] = field(default_factory=list)  # pair_id and token of what would train them
 
     def steps(self, job: TrainingJob) -> int:
         """Optimizer steps that the kept rows are good for."""
@@ -190,9 +201,8 @@ class Workdir:
         return self.root / "logs" / f"{name}.log"
 
     def base(self, job: TrainingJob) -> Path:
-        """The folder to train from: the parent, or prepare.py's view of it with another end of sequence."""
-        view = self.data / "base"
-        return (view if view.exists() else job.model).resolve()
+        """The folder to train from: the parent."""
+        return job.model.resolve()
 
     def clear(self) -> None:
         """Remove everything that belongs to one job, except a model."""

@@ -3,7 +3,7 @@
     RUNTIME_PYTHON launch.py --pop-metrics metrics.jsonl ARGUMENTS_OF_train_dpo...
     deepspeed launch.py --pop-metrics metrics.jsonl ARGUMENTS_OF_train_dpo...
 
-With CUDA nothing of OpenRLHF is changed.
+OpenRLHF is given a dataset of token ids (pairs_by_ids.py); with CUDA nothing else of it is changed.
 """
 
 import argparse
@@ -41,13 +41,14 @@ def _split_arguments() -> tuple[Path, list[str]]:
 
 
 def main() -> None:
-    """Patch what a machine without CUDA needs, follow the metrics, hand over to OpenRLHF."""
+    """Patch what is needed, follow the metrics, hand over to OpenRLHF."""
     metrics_file, arguments = _split_arguments()
     _forget_own_folder()
     import torch
 
     if not torch.cuda.is_available():
         _sibling("cpu_patches").apply()
+    _sibling("pairs_by_ids").use()
     sys.argv = [MODULE, *arguments]
     if int(os.environ.get("RANK", "0")) != 0:
         runpy.run_module(MODULE, run_name="__main__", alter_sys=True)

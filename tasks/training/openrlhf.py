@@ -102,9 +102,11 @@ def _run(job: TrainingJob, paths: Workdir, name: str, *arguments: str | Path) ->
 
 def _prepare(job: TrainingJob, paths: Workdir) -> Prepared:
     done = paths.data / "prepared.json"
-    if not done.exists():
+    before = (paths.data / "train.jsonl").exists()  # texts, as prepared by a version before token ids
+    if before or not done.exists():
         shutil.rmtree(paths.data, ignore_errors=True)
-        limits = ("--max-tokens", str(job.max_tokens), "--eval-share", str(job.eval_share))
+        limits: tuple[str, ...] = ("--max-tokens", str(job.max_tokens), "--eval-share", str(job.eval_share))
+        limits += ("--trust-remote-code",) * job.trust_remote_code
         code = _run(job, paths, "prepare", job.model.resolve(), job.preferences, paths.data, *limits)
         if code == 2:
             raise UserError(tail(paths.log("prepare"), 1))

@@ -1,10 +1,9 @@
-"""Turn preference pairs into the trainer's files, counted in the model's own tokens. Runs in the runtime environment.
+"""Turn preference pairs into the trainer's files: token ids, as the model's server has them. Runtime environment.
 
-    RUNTIME_PYTHON prepare.py MODEL PAIRS.parquet OUTPUT --max-tokens N [--eval-share S]
+    RUNTIME_PYTHON prepare.py MODEL PAIRS.parquet OUTPUT --max-tokens N [--eval-share S] [--trust-remote-code]
 
-OpenRLHF silently drops an over-long prompt and cuts an over-long answer, so what does not fit is left out here, by
-name. It cuts the answer out of the rendered conversation by the prompt's length, so that cut is checked here. Writes
-train.jsonl, eval.jsonl, example.txt, and prepared.json last. Exit code 2 and one line: model or pairs are unfit.
+What does not fit is left out here, by name: OpenRLHF would cut it. Writes train.parquet, eval.parquet, example.txt,
+and prepared.json last. Exit code 2 and one line: model or pairs are unfit.
 """
 
 import argparse
@@ -12,46 +11,37 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
-from transformers import AutoTokenizer
+
+if __name__ == "__main__":  # started by path: its own folder has an openrlhf.py, and is not to be searched
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from tasks.training.token_ids import TokenIds, Unfit, load_tokenizer, stop_ids
 
 Pair = dict[str, Any]
+IDS = pa.list_(pa.int32())
+SCHEMA = pa.schema([("pair_id", pa.string()), ("prompt_ids", IDS), ("chosen_ids", IDS), ("rejected_ids", IDS)])
+SHOWN = 12  # ids of an example on each side of a border
 
 
-class Unfit(Exception):
-    """The model or the pairs cannot be trained on; the text says why, in one line."""
+@dataclass(frozen=True)
+class Row:
+    """A pair as the trainer reads it. Loss is on the answers' ids, which end with the end of turn."""
 
-
-@dataclass
-class Rendered:
-    """A pair as the trainer reads it: whole conversations, and their lengths in tokens."""
-
-    pair: Pair
-    prompt: str
-    chosen: str
-    rejected: str
-    prompt_tokens: int = 0
-    chosen_tokens: int = 0
-    rejected_tokens: int = 0
-
-    @property
-    def texts(self) -> tuple[str, str, str]:
-        """Prompt, chosen and rejected."""
-        return self.prompt, self.chosen, self.rejected
+    pair_id: str
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
 
     @property
     def tokens(self) -> int:
-        """The longer of the two conversations."""
-        return max(self.chosen_tokens, self.rejected_tokens)
-
-    def fits(self, max_tokens: int) -> bool:
-        """Whether OpenRLHF would take it whole: it wants two tokens of room after the prompt."""
-        return self.tokens <= max_tokens and self.prompt_tokens < max_tokens - 2
+        """Tokens of the longer of the two conversations."""
+        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -65,139 +55,91 @@ def read_pairs(path: Path) -> list[Pair]:
     )
 
 
-def load_tokenizer(model: str) -> Any:
-    """The model's tokenizer; it must have a chat template."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except Exception as problem:
-        raise Unfit(f"the tokenizer of {model} does not load: {_first_line(problem)}") from problem
-    if not tokenizer.chat_template:
-        raise Unfit(f"the model {model} has no chat template: take an instruct model, or add a chat_template.jinja")
-    return tokenizer
+def in_ids(ids: TokenIds, pair: Pair) -> Row:
+    """One pair as the server had it.
 
-
-def end_of_turn(tokenizer: Any, pairs: list[Pair]) -> str | None:
-    """The special token that ends an assistant's turn, where it is not the tokenizer's own end of sequence.
-
-    OpenRLHF appends the tokenizer's end of sequence to a text that does not end with it. Base models and converted
-    tokenizers often name another token there than their chat template uses, and the text trained on would not be the
-    text that was judged.
+    Raises:
+        Unfit: the chat template refuses its prompt.
     """
-    if not pairs:
-        return None
-    text = _render(tokenizer, pairs[0], "chosen").rstrip("\n")
-    if tokenizer.eos_token and text.endswith(tokenizer.eos_token):
-        return None
-    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    last = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"][-1])
-    return last if last in special else None
-
-
-def view_with_end(model: Path, folder: Path, tokenizer: Any, end: str) -> None:
-    """A folder that shows the model with `end` as its end of sequence; the weights are links."""
-    tokenizer.eos_token = end
-    tokenizer.save_pretrained(folder)
-    for entry in model.resolve().iterdir():
-        link = folder / entry.name
-        if not (link.exists() or link.is_symlink()):
-            link.symlink_to(entry)
-
-
-def render(tokenizer: Any, pair: Pair) -> Rendered:
-    """One pair through the chat template, exactly as OpenRLHF's RewardDataset does it."""
-    prompt = _render(tokenizer, pair, None)
-    texts = {}
-    for side in ("chosen", "rejected"):
-        text = _render(tokenizer, pair, side)
-        if not text.startswith(prompt):
-            raise Unfit(
-                f"the chat template does not render the prompt of pair {pair['pair_id']} as the beginning of the "
-                "conversation, so OpenRLHF would cut the answer at the wrong place: use another chat template"
-            )
-        if pair[side][-1]["content"].strip() not in text:
-            raise Unfit(
-                f"the chat template leaves out a part of the {side} answer of pair {pair['pair_id']} (some drop what a "
-                "model thought), so other text would be trained on: set training.target=final, or use another template"
-            )
-        text = text.rstrip("\n")
-        texts[side] = text if text.endswith(tokenizer.eos_token) else f"{text} {tokenizer.eos_token}"
-    return Rendered(pair, prompt, texts["chosen"], texts["rejected"])
-
-
-def _render(tokenizer: Any, pair: Pair, side: str | None) -> str:
-    messages = pair["prompt"] + (pair[side] if side else [])
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=side is None))
-    except Exception as problem:
-        raise Unfit(f"the chat template refuses pair {pair['pair_id']}: {_first_line(problem)}") from problem
+        prompt = ids.prompt(pair["prompt"])
+    except Unfit as problem:
+        raise Unfit(f"pair {pair['pair_id']}: {problem}") from problem
+    chosen, rejected = (ids.answer(prompt, pair[side][-1]["content"]) for side in ("chosen", "rejected"))
+    return Row(pair["pair_id"], prompt[1], chosen, rejected)
 
 
-def count_tokens(tokenizer: Any, rows: list[Rendered]) -> None:
-    """Fill in the three lengths of every row."""
-    for row in rows:
-        lengths = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in row.texts]
-        row.prompt_tokens, row.chosen_tokens, row.rejected_tokens = lengths
-
-
-def hold_out(rows: list[Rendered], share: float) -> tuple[list[Rendered], list[Rendered]]:
+def hold_out(rows: list[Row], share: float) -> tuple[list[Row], list[Row]]:
     """Split into training and evaluation rows; which rows are held out depends on their ids alone."""
-    by_hash = sorted(rows, key=lambda row: hashlib.sha256(str(row.pair["pair_id"]).encode()).digest())
-    held = {row.pair["pair_id"] for row in by_hash[: round(share * len(rows))]}
-    return [r for r in rows if r.pair["pair_id"] not in held], [r for r in rows if r.pair["pair_id"] in held]
+    by_hash = sorted(rows, key=lambda row: hashlib.sha256(row.pair_id.encode()).digest())
+    held = {row.pair_id for row in by_hash[: round(share * len(rows))]}
+    return [r for r in rows if r.pair_id not in held], [r for r in rows if r.pair_id in held]
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: bytes) -> None:
     """A whole file or none."""
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as out:
-        out.write(text)
+    with temporary.open("wb") as out:
+        out.write(content)
         out.flush()
         os.fsync(out.fileno())
     temporary.replace(path)
 
 
-def _lines(rows: Iterable[Rendered]) -> str:
-    return "".join(json.dumps(row.pair, ensure_ascii=False) + "\n" for row in rows)
+def _parquet(rows: list[Row]) -> bytes:
+    """The rows with their types stated: a reader that guesses takes an answer that is a date for a time."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([vars(row) for row in rows], SCHEMA), sink)
+    return bytes(sink.getvalue().to_pybytes())
 
 
-def _example(row: Rendered) -> str:
-    return (
-        f"Pair {row.pair['pair_id']} as the trainer reads it.\n"
-        f"\n===== chosen, {row.chosen_tokens} tokens, loss on those after the first {row.prompt_tokens} =====\n"
-        f"{row.chosen}\n"
-        f"\n===== rejected, {row.rejected_tokens} tokens =====\n{row.rejected}\n"
-    )
+def _example(ids: TokenIds, row: Row) -> str:
+    before, chosen = (len(row.prompt_ids), row.chosen_ids)
+    lines = [
+        f"Pair {row.pair_id} as the trainer reads it.",
+        f"\n===== chosen, {before + len(chosen)} tokens, loss on those after the first {before} =====",
+        ids.text([*row.prompt_ids, *chosen]),
+        f"\n===== rejected, {before + len(row.rejected_ids)} tokens =====",
+        ids.text([*row.prompt_ids, *row.rejected_ids]),
+        "\n===== chosen, token by token around the borders: id, token, loss =====",
+        *shown(ids, row.prompt_ids, chosen),
+    ]
+    return "\n".join(lines) + "\n"
 
 
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+def shown(ids: TokenIds, prompt: list[int], answer: list[int]) -> list[str]:
+    """Where the prompt ends and the answer begins, and its end, a line a token."""
+    lines = [f"{number:>8}  {ids.token(number)!r}" for number in prompt[-SHOWN:]]
+    begins, ends = answer[:SHOWN], answer[SHOWN:][-SHOWN:]
+    lines += [f"{number:>8}  {ids.token(number)!r}  loss" for number in begins]
+    lines += ["       …"] * (len(answer) > len(begins) + len(ends))
+    return lines + [f"{number:>8}  {ids.token(number)!r}  loss" for number in ends]
 
 
-def prepare(model: Path, pairs_file: Path, output: Path, max_tokens: int, eval_share: float) -> None:
+def prepare(
+    model: Path, pairs_file: Path, output: Path, max_tokens: int, eval_share: float, trust_remote_code: bool
+) -> None:
     """Do all of it; prepared.json is written last, so that its existence means done."""
-    pairs, tokenizer = read_pairs(pairs_file), load_tokenizer(str(model))
+    pairs = read_pairs(pairs_file)
+    ids = TokenIds(load_tokenizer(str(model), trust_remote_code), stop_ids(model))
     output.mkdir(parents=True, exist_ok=True)
-    end = end_of_turn(tokenizer, pairs)
-    if end:
-        view_with_end(model, output / "base", tokenizer, end)
-    if not tokenizer.eos_token:
-        raise Unfit(f"the tokenizer of {model} names no end of sequence: set eos_token in its tokenizer_config.json")
-    rows = [render(tokenizer, pair) for pair in pairs]
-    count_tokens(tokenizer, rows)
-    train, evaluation = hold_out([row for row in rows if row.fits(max_tokens)], eval_share)
-    write(output / "train.jsonl", _lines(train))
-    write(output / "eval.jsonl", _lines(evaluation))
-    write(output / "example.txt", _example(train[0]) if train else "")
-    too_long = [{"pair_id": r.pair["pair_id"], "tokens": r.tokens} for r in rows if not r.fits(max_tokens)]
+    rows = [in_ids(ids, pair) for pair in pairs]
+    typed = {row.pair_id: ids.typed(row.chosen_ids) or ids.typed(row.rejected_ids) for row in rows}
+    usable = [row for row in rows if not typed[row.pair_id] and row.tokens <= max_tokens]
+    train, evaluation = hold_out(usable, eval_share)
+    write(output / "train.parquet", _parquet(train))
+    write(output / "eval.parquet", _parquet(evaluation))
+    write(output / "example.txt", (_example(ids, train[0]) if train else "").encode(errors="replace"))
     summary = {
         "kept": len(train),
         "evaluation": len(evaluation),
-        "too_long": too_long,
+        "too_long": [{"pair_id": row.pair_id, "tokens": row.tokens} for row in rows if row.tokens > max_tokens],
+        "control_tokens": [{"pair_id": name, "token": token} for name, token in typed.items() if token],
         "longest_tokens": max((row.tokens for row in rows), default=0),
         "template_ok": True,
-        "end_of_turn": end or tokenizer.eos_token,
+        "end_of_turn": ids.end.token,
     }
-    write(output / "prepared.json", json.dumps(summary, indent=1))
+    write(output / "prepared.json", json.dumps(summary, indent=1).encode())
 
 
 def main() -> int:
@@ -208,9 +150,10 @@ def main() -> int:
     parser.add_argument("output", type=Path)
     parser.add_argument("--max-tokens", type=int, required=True)
     parser.add_argument("--eval-share", type=float, default=0.0)
+    parser.add_argument("--trust-remote-code", action="store_true")
     args = parser.parse_args()
     try:
-        prepare(args.model, args.pairs, args.output, args.max_tokens, args.eval_share)
+        prepare(args.model, args.pairs, args.output, args.max_tokens, args.eval_share, args.trust_remote_code)
     except Unfit as problem:
         print(problem, file=sys.stderr)
         return 2

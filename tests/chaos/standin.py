@@ -41,10 +41,13 @@ if script == "serve_on_cpu":
     server = ["tests.chaos.dull", *shares] if known else ["tasks.engine.fake"]
     os.execv(sys.executable, [sys.executable, "-m", *server, "--port", option("--port"),
                               "--max-model-len", "8192", *faults])
+if script == "examine":
+    write(Path(args[1]), json.dumps(dict.fromkeys(
+        ("load", "chat", "train", "messages", "prompt_ids", "pair"), []) | {{"facts": {{}}}}))
 if script == "prepare":
     import pyarrow.parquet as pq
     rows = sorted(pq.read_table(args[1]).to_pylist(), key=lambda row: row["pair_id"])
-    write(Path(args[2]) / "train.jsonl", "".join(json.dumps(row) + chr(10) for row in rows))
+    write(Path(args[2]) / "train.parquet", "".join(json.dumps(row) + chr(10) for row in rows))
     write(Path(args[2]) / "example.txt", "an example")
     write(Path(args[2]) / "prepared.json", json.dumps({{
         "kept": len(rows), "evaluation": 0, "too_long": [], "longest_tokens": 9, "template_ok": True,

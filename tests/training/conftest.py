@@ -1,12 +1,13 @@
-"""What the tests of training share: a job."""
+"""What the tests of training share: a job, the runtime environment, and tiny models made in it."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
+from tasks.runtime import runtime_dir
 from tasks.training.job import TrainingJob
-from tests.training.samples import write_pairs
+from tests.training.samples import in_runtime, write_pairs
 
 
 @pytest.fixture
@@ -17,3 +18,20 @@ def job(tmp_path: Path) -> TrainingJob:
     (tmp_path / "parent/model.safetensors").write_bytes(b"weights")
     pairs = write_pairs(tmp_path / "pairs.parquet", {"a": ("yes", "no"), "b": ("good", "bad")})
     return TrainingJob(Path(sys.executable), tmp_path / "parent", pairs, tmp_path / "work")
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Path:
+    """The runtime environment's Python."""
+    python = runtime_dir() / "bin/python"
+    if not python.exists():
+        pytest.skip(f"no runtime environment at {python}")
+    return python
+
+
+@pytest.fixture(scope="session")
+def models(runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tiny models of eight shapes (shapes.py)."""
+    folder = tmp_path_factory.mktemp("shapes")
+    in_runtime(runtime, Path(__file__).with_name("shapes.py"), folder)
+    return folder

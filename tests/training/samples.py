@@ -1,5 +1,6 @@
 """What the tests of training share: pairs, and the arguments of the trainer."""
 
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,3 +40,11 @@ def stated(job: TrainingJob, prepared: Prepared = PREPARED, resume: bool = False
         else:
             found[list(found)[-1]].append(text)
     return found
+
+
+def in_runtime(python: Path, *arguments: str | Path) -> None:
+    """Run a script in the runtime environment, offline; it must end well."""
+    env = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+    command = [str(python), *map(str, arguments)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.processes.guarded import state_dir
@@ -124,10 +125,10 @@ def test_pairs_are_counted_in_tokens_and_rendered_whole(runtime: Path, tokenizer
     assert (prepared["kept"], prepared["evaluation"], prepared["template_ok"]) == (2, 0, True)
     assert [row["pair_id"] for row in prepared["too_long"]] == ["b"]
     assert prepared["longest_tokens"] == prepared["too_long"][0]["tokens"] > 200
-    rows = [json.loads(line) for line in (tmp_path / "out/train.jsonl").read_text().splitlines()]
-    assert [row["pair_id"] for row in rows] == ["a", "c"]
+    assert pq.ParquetFile(tmp_path / "out/train.parquet").read(["pair_id"])["pair_id"].to_pylist() == ["a", "c"]
     example = (tmp_path / "out/example.txt").read_text()
     assert example.count("<|im_start|>system") == 2 and "assistant\nGood.<|im_end|>\n" in example
+    assert all(f"{token!r}  loss" in example for token in ("Good", "<|im_end|>"))
 
 
 @pytest.mark.runtime
@@ -137,7 +138,6 @@ def test_a_wrong_end_of_sequence_and_no_template_are_seen(runtime: Path, tokeniz
     config = json.loads((tokenizer_files / "tokenizer_config.json").read_text())
     (model / "tokenizer_config.json").write_text(json.dumps({**config, "eos_token": "<|endoftext|>"}))
     (model / "tokenizer.json").write_bytes((tokenizer_files / "tokenizer.json").read_bytes())
-    (model / "weights").write_bytes(b"w")
     command: list[str | Path] = [SCRIPTS / "prepare.py", model, pairs, tmp_path / "out", "--max-tokens", "100"]
     refused = run(runtime, *command)
     assert refused.returncode == 2 and "has no chat template" in refused.stderr.splitlines()[-1]
@@ -146,13 +146,12 @@ def test_a_wrong_end_of_sequence_and_no_template_are_seen(runtime: Path, tokeniz
     done = run(runtime, *command)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out/prepared.json").read_text())["end_of_turn"] == "<|im_end|>"
-    view = tmp_path / "out/base"  # what is trained from: the text trained on ends where the judged text ended
-    assert json.loads((view / "tokenizer_config.json").read_text())["eos_token"] == "<|im_end|>"
-    assert (view / "weights").read_bytes() == b"w"
+    row = pq.ParquetFile(tmp_path / "out/train.parquet").read().to_pylist()[0]
+    assert (row["chosen_ids"][-1], row["chosen_ids"].count(2)) == (2, 1)  # where the judged text ended, and once
 
 
 @pytest.mark.runtime
-def test_a_template_that_drops_a_part_of_the_answer_is_refused(
+def test_a_template_that_drops_a_part_of_the_answer_drops_nothing_of_what_is_trained_on(
     runtime: Path, tokenizer_files: Path, tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
@@ -163,8 +162,9 @@ def test_a_template_that_drops_a_part_of_the_answer_is_refused(
     )
     pairs = write_pairs(tmp_path / "pairs.parquet", {"a": ("<think>Hm.</think>Good.", "Bad.")})
     command: list[str | Path] = [SCRIPTS / "prepare.py", model, pairs, tmp_path / "out", "--max-tokens", "100"]
-    refused = run(runtime, *command)
-    assert refused.returncode == 2 and "training.target=final" in refused.stderr.splitlines()[-1]
+    done = run(runtime, *command)
+    example = (tmp_path / "out/example.txt").read_text()
+    assert done.returncode == 0 and "assistant\n<think>Hm.</think>Good.<|im_end|>" in example
 
 
 FOLLOW = """
@@ -209,6 +209,7 @@ LEFT_ALONE = {
     *("data.disable_fast_tokenizer", "local_rank", "ds.experts_implementation", "ds.use_liger_kernel"),
     *("ds.grad_accum_dtype", "ds.overlap_comm", "model.gradient_checkpointing_reentrant", "ds.load_in_4bit"),
     *("muon.lr", "muon.momentum", "muon.ns_steps", "muon.nesterov", "muon.no_nesterov"),
+    *("data.apply_chat_template", "data.prompt_key", "data.chosen_key", "data.rejected_key"),  # the rows are token ids
     *("ds.lora.target_modules", "data.dataset_probs", "data.input_template", "data.tokenizer_chat_template", "use_ms"),
     *("logger.wandb.key", "logger.wandb.org", "logger.wandb.group", "logger.wandb.project"),
 }

@@ -1,0 +1,56 @@
+"""`sampling.ROLE.from_model`: the sampling that a model's generation_config.json states, taken into the settings."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from schemas.config import Config, Sampling
+from schemas.errors import UserError
+from tasks.models.resolve import Resolved
+
+ROLES = ("propose", "answer", "rubric", "judge")
+NAMES = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+
+
+def with_own_sampling(config: Config, find: Callable[[str], Resolved]) -> Config:
+    """The configuration with the values of `from_model` in it; a dry run has no model, and keeps what is set.
+
+    Raises:
+        UserError: the model of a role states no sampling, or none that can be used.
+    """
+    wanted = [role for role in ROLES if getattr(config.sampling, role).from_model]
+    if not wanted or config.engine.kind == "fake":
+        return config
+    update = {role: _filled(role, getattr(config.sampling, role), config, find) for role in wanted}
+    return config.model_copy(update={"sampling": config.sampling.model_copy(update=update)})
+
+
+def _filled(role: str, sampling: Sampling, config: Config, find: Callable[[str], Resolved]) -> Sampling:
+    name = getattr(config.roles, role)
+    setting, folder = f"sampling.{role}.from_model", find(name).path
+    if folder is None:
+        raise UserError(f"{setting}: models.{name} is known by its server alone; set the values themselves")
+    stated = {key: value for key, value in _stated(Path(folder), setting).items() if value is not None}
+    if not stated:
+        raise UserError(f"{setting}: the model states no {', '.join(NAMES)}; set the values themselves")
+    if stated.get("top_k", 0) < 0:
+        stated["top_k"] = 0  # as some write "all"
+    try:
+        return Sampling.model_validate(sampling.model_dump() | stated)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{setting}: the model states {first['loc'][0]}={first['input']!r}: {first['msg']}") from None
+
+
+def _stated(folder: Path, setting: str) -> dict[str, Any]:
+    path = folder / "generation_config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{setting}: there is no {path}; set the values themselves") from None
+    except ValueError:
+        raise UserError(f"{setting}: {path} is no JSON") from None
+    return {name: content.get(name) for name in NAMES}
