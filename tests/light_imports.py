@@ -15,6 +15,7 @@ RUNTIME_SIDE = {
     "tasks.training.launch",
     "tasks.training.prepare",
     "tasks.training.check",
+    "tasks.training.finish",
     "tasks.training.examine",
     "tasks.runtime.convert_gguf",
     "tasks.runtime.probe",

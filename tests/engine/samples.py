@@ -13,7 +13,7 @@ from tasks.storage.store import Store
 from tests.samples import Quiet, Row, config, document, plan_of
 
 DOCUMENTS = [document(n) for n in range(12)]
-STRUCTURED: Row = {"task": {"dialect": "structured", "max_attempts": 1}}
+STRUCTURED: Row = {"task": {"dialect": "structured", "max_attempts": 1, "min_reference_words": 1}}
 
 
 def plan_with(**engine: Any) -> Plan:
