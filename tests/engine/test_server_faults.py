@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("own_records")
         ({"http500": 0.4}, {}, {}),
         ({"disconnect": 0.4}, {}, {}),
         ({"slow": "0.3:0.5"}, {}, {}),
-        ({"hang": 0.15}, {"fault_seed": 3}, {"timeout_sec": 1.0}),
+        ({"hang": 0.15}, {"fault_seed": 4}, {"timeout_sec": 1.0}),
         ({"http500": 0.2, "http429": 0.2, "disconnect": 0.2}, {"retry_after_sec": 0.02}, {}),
     ],
 )
