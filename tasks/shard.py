@@ -21,7 +21,7 @@ from tasks.corpus.records import Record
 from tasks.corpus.twins import Earlier
 from tasks.staging.reuse import documents_of
 from tasks.staging.stage import TASK_OPTIONS, Round
-from tasks.storage.manifests import documents_manifest, documents_path, write_documents_manifest
+from tasks.storage.manifests import documents_manifest, documents_path, write_documents_manifest, write_manifest
 from tasks.storage.store import Row, Store
 
 SAMPLES = PROJECT / "data" / "corpora"
@@ -196,6 +196,7 @@ def _show_rejects(round_: Round, selection: Selection) -> None:
     rejects = [row for row in selection.rows if row["status"] != "ok"]
     if rejects and set(store.files("documents", plan.round)) <= {REJECTED}:
         store.write("documents", plan.round, REJECTED, rejects, plan.footer("shard") | {"shard": REJECTED})
+        write_manifest(store, plan.round, plan.manifest())  # a run without one is none that can be asked
         query = "select status, source, reason from documents"
         round_.progress.say(f'every reason is in the table: pop sql --run {plan.run} "{query}"')
 
@@ -207,7 +208,8 @@ def _drawn(round_: Round) -> tuple[dict[str, list[Any]], Row]:
             for row in store.read("documents", r, name, ["document_id"])]  # fmt: skip
     selection = _selection(plan.config.corpus, used, _earlier(store, plan.round))
     if error := unusable(plan.config.corpus, selection):
-        _show_rejects(round_, selection)
+        if not isinstance(error, CorpusUsedUp):  # that one ends a run as it should, and begins no round
+            _show_rejects(round_, selection)
         raise error
     size = plan.config.corpus.documents_per_shard
     train = [row for row in selection.rows if row["status"] == "ok" and row["split"] == "train"]

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from backports import zstd
 
+from schemas.config import CorpusConfig
+from schemas.errors import UserError
 from tasks.corpus import BadRecord, RawDocument, read
+from tasks.shard import sample_documents
 from tests.corpus.samples import choose
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
@@ -129,3 +132,13 @@ def test_many_rejects_never_drown_the_few_and_every_count_is_exact() -> None:
     assert {record.source for record in [*few, *files, many]} <= kept
     assert found == choose([many, *reversed(short), *few, *files], max_reject_rows=20)
     assert [why.number for why in found.why] == [3000, 500, 40]
+
+
+def test_a_corpus_of_which_nothing_is_usable_names_the_commonest_reasons(tmp_path: Path) -> None:
+    (tmp_path / "codes.csv").write_text("code,meaning\n1,x\n")
+    (tmp_path / "meta.jsonl").write_text('{"url": 1}\n{"url": 2}\n')
+    (tmp_path / "short.jsonl").write_text('{"text": "too short"}\n')
+    with pytest.raises(UserError) as error:
+        sample_documents(CorpusConfig(source=str(tmp_path)))
+    for words in ("codes.csv has no column", "meta.jsonl line 1 has no 'text'", "and 1 like it", "short.jsonl:1 has 2"):
+        assert words in str(error.value)
