@@ -42,7 +42,7 @@ class Client:
         server: Watched | None = None, say: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self.model, self.config, self.served_name = model, config, config.served_name or "policy"
-        self._gate, self._engine = gate, engine
+        self._gate, self._engine, self.server = gate, engine, server
         self.replicas = [Replica(url, _api_key(config), engine) for url in urls]
         self._choose = Replicas(self.replicas, engine.timeout_sec, say)
         self._max_model_len = config.max_model_len or engine.max_model_len

@@ -59,7 +59,7 @@ async def examine(client: Client, standard: Body) -> tuple[Capabilities, dict[st
 
 async def _outcome(client: Client, replica: Replica, standard: Body) -> Capabilities | PopError:
     try:
-        return await Examination(client, replica, standard).whole()
+        return await _steady(client, replica, standard)
     except PopError as error:
         if len(client.replicas) > 1 and isinstance(error, EngineError):
             replica.left_out = isinstance(error, Fault) and error.kind == "unfit"
@@ -67,6 +67,28 @@ async def _outcome(client: Client, replica: Replica, standard: Body) -> Capabili
         if isinstance(error, Fault) and error.kind == "unfit":
             raise UserError(str(error)) from None
         raise
+
+
+async def _steady(client: Client, replica: Replica, standard: Body) -> Capabilities:
+    """Of a server of ours that dies while it is asked, what it did not answer says nothing: it is asked anew.
+
+    Raises:
+        DependencyError: it died more often than `engine.max_restarts`.
+    """
+    server = client.server
+    if server is None:
+        return await Examination(client, replica, standard).whole()
+    while True:
+        await server.ready()
+        restarts = server.restarts
+        try:
+            found = await Examination(client, replica, standard).whole()
+        except PopError:
+            if not await server.was_gone(restarts):
+                raise
+        else:
+            if not await server.was_gone(restarts):
+                return found
 
 
 class Examination:
@@ -198,7 +220,8 @@ class Examination:
             return "obeyed" if json.loads(_text(answer))["digit"] in _DIGITS else "ignored"
         except Rejected:
             return "refused"
-        except (PopError, ValueError, TypeError, KeyError):
+        except (PopError, ValueError, TypeError, KeyError) as error:
+            _require_there(error)
             return "ignored"
 
     async def _tokenizer(self) -> tuple[Any, list[int]]:
@@ -210,7 +233,8 @@ class Examination:
             try:
                 response = await self._once(self._replica.http.post("/tokenize", json=body))
                 tokens = response.json()["tokens"]
-            except (PopError, httpx.HTTPError, ValueError, KeyError, TypeError):
+            except (PopError, httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+                _require_there(error)
                 return "none", []
             if isinstance(tokens, list) and tokens and all(type(token) is int for token in tokens):
                 return form, tokens if form == "vllm" else []
@@ -226,7 +250,8 @@ class Examination:
             ))  # fmt: skip
             given = answer.choices[0].model_dump().get("prompt_logprobs")
             return isinstance(given, list) and len(given) == len(tokens) and str(tokens[-1]) in given[-1]
-        except (Rejected, PopError, AttributeError, IndexError, TypeError):
+        except (Rejected, PopError, AttributeError, IndexError, TypeError) as error:
+            _require_there(error)
             return False
 
     async def _optional(self, body: Body, constraint: Body | None = None, prompt: str = _PROMPT) -> Body | None:
@@ -234,8 +259,8 @@ class Examination:
         for _ in range(2):
             try:
                 return await self._chat(body, constraint, prompt)
-            except Fault:
-                continue
+            except Fault as fault:
+                _require_there(fault)
             except (Rejected, PopError):
                 break
         return None
@@ -263,6 +288,12 @@ class Examination:
                 return await asking
         except TimeoutError:
             raise Fault(self._replica.url, "slow", f"no answer to a tiny request in {_LIMIT_SEC:.0f} s") from None
+
+
+def _require_there(error: Exception) -> None:
+    """A server that is gone has not said that it cannot."""
+    if isinstance(error, httpx.ConnectError) or (isinstance(error, Fault) and error.kind == "away"):
+        raise error
 
 
 def _tells(answer: Body) -> bool:
