@@ -24,7 +24,10 @@ QUIET = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_SERVER_L
 
 
 def apply(quiet: bool = False) -> None:
-    """Put the defaults into the environment where nothing is set."""
+    """Put the defaults into the environment where nothing is set; an empty address is none."""
+    for name in ("PREFECT_API_URL", "PREFECT_HOME"):
+        if os.environ.get(name) == "":
+            del os.environ[name]
     for name, value in (DEFAULTS | (QUIET if quiet else {})).items():
         os.environ.setdefault(name, value)
 

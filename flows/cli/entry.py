@@ -4,6 +4,7 @@ Progress goes to stderr, results to stdout; errors are one line that names the m
 """
 
 import errno
+import io
 import os
 import sys
 
@@ -16,6 +17,9 @@ from schemas.errors import PopError, unwritable
 def main() -> None:
     """Entry point: turns expected errors into one line and an exit code."""
     settings.apply(quiet=True)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that speaks ASCII is shown what it has no letter for as \u2026
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except PopError as error:

@@ -20,6 +20,7 @@ import httpx
 import psutil
 from rich.console import Console
 
+from flows.cli.prefect_there import require_prefect
 from flows.views.display import stop_displays
 from schemas.errors import DependencyError
 from tasks.processes.guarded import stop_all
@@ -67,6 +68,7 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
         raise Terminated
 
     signal.signal(signal.SIGTERM, on_term)
+    require_prefect()
     flow = _Flow(work)
     flow.start()
     try:

@@ -1,9 +1,13 @@
 """What a person reads at the end of a round and in `pop status`."""
 
 import contextlib
+import os
+import shlex
+from pathlib import Path
 from typing import Any
 
 from duckdb import DuckDBPyConnection
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -40,13 +44,19 @@ def print_outcome(outcome: dict[str, Any], out: Console) -> None:
     else:
         out.print(f"No model was trained: {outcome['not_trained']}.", markup=False)
     out.print("\nTry next:")
-    run = outcome["run"]
+    run = outcome["run"] + _root_option(outcome["root"])
     for command in (
         f'pop sql --run {run} "select title, name, gold from criteria join documents using (run, round, document_id)"',
         f'pop sql --run {run} "select * from rejections"',
         f"pop status --run {run}",
     ):
         out.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+def _root_option(root: str) -> str:
+    """` --root …`, where the commands would not look there by themselves."""
+    usual = str(Path(os.environ.get("POP_ROOT") or "data/runs").expanduser().resolve())
+    return "" if root in (usual, os.environ.get("POP_ROOT")) else f" --root {shlex.quote(root)}"
 
 
 def print_funnel(store: Store, round_: int, out: Console) -> None:
@@ -123,7 +133,12 @@ def print_status(store: Store, out: Console, wanted: Config | None = None) -> No
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name in ("stage", "done", "owed", "stale", "because", "shards"):
             table.add_column(name, justify="right" if name in ("done", "owed", "stale") else "left")
-        plan = _plan(store, manifest, wanted)
+        try:
+            plan = _plan(store, manifest, wanted)
+        except ValidationError as error:
+            out.print(_unknown(manifest, error), markup=False, soft_wrap=True)
+            print_funnel(store, number, out)
+            continue
         for stage in STAGES:
             table.add_row(stage, *stage_status(store, plan, stage))
         out.print(table)
@@ -135,9 +150,20 @@ def print_status(store: Store, out: Console, wanted: Config | None = None) -> No
 
 def print_gate(store: Store, out: Console, wanted: Config | None) -> None:
     """Whether the problems of a run that a gate decides on are too few to tell."""
-    config = wanted or next((Config.model_validate(m["config"]) for m in reversed(list(manifests(store)))), None)
+    with contextlib.suppress(ValidationError):  # which `print_status` has named
+        wanted = wanted or next((Config.model_validate(m["config"]) for m in reversed(list(manifests(store)))), None)
+    config = wanted
     if config and (store.files("decisions") or store.files("evaluations")) and (why := too_few(config)):
         out.print(f"\nThe gate: {why}", markup=False)
+
+
+def _unknown(manifest: Row, error: ValidationError) -> str:
+    """The line for a round whose settings this version does not know: what is done and owed cannot be told."""
+    names = ", ".join(".".join(map(str, one["loc"])) for one in error.errors()[:3])
+    return (
+        f"made by version {manifest.get('version')} of pop with settings that this one does not know ({names}): "
+        "look at its stages with that version; its tables can be read as they are"
+    )
 
 
 def _plan(store: Store, manifest: dict[str, Any], wanted: Config | None) -> Plan:

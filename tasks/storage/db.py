@@ -244,7 +244,8 @@ _COLUMNS: dict[str, dict[str, str]] = {
     name: {field.name: _sql_type(field.type) for field in table.schema} for name, table in TABLES.items()
 } | {
     "manifests": {"run": "VARCHAR"} | MANIFEST,
-    "footers": {"file_name": "VARCHAR", "content": "JSON", "run": "VARCHAR"},
+    "footers": _FOOTER,
+    "document_counts": _COUNTS,
 }
 _STATEMENTS = {
     statement.split("CREATE ", 1)[1].replace("(", " ").split()[1].lower(): statement
