@@ -82,9 +82,7 @@ def _asked(url: str) -> httpx.Response:
         raise _away(shown, f"does not answer within {PATIENCE_SEC:.0f} s: look at it, start it again") from None
     except httpx.HTTPError as error:
         if "SSL" in str(error) or "TLS" in str(error) or "certificate" in str(error):
-            raise _away(
-                shown, f"cannot be reached by https ({error}): is it http://"
-            ) from None
+            raise _away(shown, f"cannot be reached by https ({error}): is it http://") from None
         raise _away(shown, f"cannot be reached ({error}): start it (`make server`)") from None
 
 

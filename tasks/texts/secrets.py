@@ -12,7 +12,7 @@ _KNOWN: set[str] = set()
 _NAMES = r"(?:proxy[-_])?authorization|(?:x[-_]|openai[-_])?api[-_]?key"
 # the scheme stays, the credential goes: `Authorization: Bearer …`, `"x-api-key": "…"`, `api_key=…`
 _HEADER = re.compile(
-    rf"""(\b(?:{_NAMES})\b\\?["']?\s*[:=,]\s*\[?\s*b?\\?["']?)((?:Bearer|Basic|Token|Key)\s+)?([^\s"',;)\]}}\\]+)""",
+    rf"""(\b(?:{_NAMES})\b\\?["']?\s*[:=,]\s*\[?\s*(?:b?\\?["'])?)((?:Bearer|Basic|Token|Key)\s+)?([^\s"',;)\]}}\\]+)""",
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"(\bBearer\s+)([A-Za-z0-9._~+/=\-]{8,})")

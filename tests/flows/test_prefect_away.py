@@ -1,3 +1,4 @@
+# ruff: noqa: SIM117
 """A Prefect that cannot be used is one line with the mend and exit code 3, before anything is begun."""
 
 import socket
