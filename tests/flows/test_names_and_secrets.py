@@ -11,7 +11,7 @@ from flows.round import round_flow
 from flows.selfplay import selfplay_flow
 from schemas.errors import UserError
 from schemas.names import PATTERN
-from tasks.engine.tries import Fault, Rejected
+from tasks.engine.faults import Fault, Rejected
 from tasks.storage.store import Store
 from tasks.texts import secrets
 

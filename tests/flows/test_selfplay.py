@@ -65,14 +65,17 @@ def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "runs"), "sp")
 
 
-def test_a_better_model_is_promoted_and_the_next_round_starts_from_it(play: Play, store: Store) -> None:
+def test_a_better_model_is_promoted_and_the_next_round_starts_from_it(tmp_path: Path, play: Play, store: Store) -> None:
     outcome = play(2, dull="0")
     first, second = decisions(store)
     assert (first["decision"], second["decision"]) == ("promote", "hold")  # no better than its equal
     assert first["low"] > 0 and first["n"] >= 4
     assert [row["status"] for row in known_models(store)] == ["promoted", "held"]
     begun = json.loads(Path(f"{store.base}/manifests/round=001/round.json").read_text())
-    assert begun["config"]["models"]["policy"]["path"] == first["standing_path"] == outcome["standing"]["path"]
+    assert begun["config"]["models"]["policy"]["path"] == outcome["standing"]["path"]
+    assert outcome["standing"]["path"] == str(
+        tmp_path / "runs" / first["standing_path"]
+    )  # tables hold it from the root on
     assert registry.parent_of(store, known_models(store)[1]).model_id == first["model_id"]
     rows = connect(store).execute("SELECT suite, count(*) FROM evaluations WHERE status = 'ok' GROUP BY 1").fetchall()
     assert {suite for suite, _ in rows} == {"heldout", "winrate", "perplexity"}
@@ -214,9 +217,9 @@ def test_sigterm_ends_self_play_with_nothing_left_behind(
     assert started and not any(alive(record["pid"], record["started"]) for record in started)
 
 
-def _model(store: Store, number: int, parent: str, folder: Path) -> dict[str, Any]:
+def _model(store: Store, number: int, parent: str) -> dict[str, Any]:
     """A model's row and folder as a round leaves them."""
-    weights = folder / f"round={number:03d}/model"
+    weights = store.workdir / f"training/round={number:03d}/model"
     weights.mkdir(parents=True)
     (weights / "model.safetensors").write_text(f"weights {number}")
     (weights / "config.json").write_text("{}")
@@ -234,8 +237,8 @@ def _decide(store: Store, number: int, row: dict[str, Any], decision: Any) -> No
 
 
 def test_the_registry_knows_parents_steps_back_and_keeps_promoted_weights(tmp_path: Path, store: Store) -> None:
-    rows = [_model(store, 0, "base", tmp_path)]
-    rows += [_model(store, n, f"weights:{'0' * 24}", tmp_path) for n in (1, 2, 3)]
+    rows = [_model(store, 0, "base")]
+    rows += [_model(store, n, f"weights:{'0' * 24}") for n in (1, 2, 3)]
     for number, decision in enumerate(("promote", "hold", "roll_back", "promote")):
         _decide(store, number, rows[number], decision)
     assert [row["status"] for row in known_models(store)] == ["promoted", "held", "rolled_back", "promoted"]
@@ -247,17 +250,17 @@ def test_the_registry_knows_parents_steps_back_and_keeps_promoted_weights(tmp_pa
         registry.rollback(store)
     with pytest.raises(UserError, match="any more"):
         registry.promote(store, "1")
-    assert registry.promote(store, "m2")["standing_path"] == rows[2]["path"]
+    assert registry.promote(store, "m20000")["standing_path"] == "sp/training/round=002/model"
     assert registry.require_standing(store).model_id == rows[2]["model_id"]
     store.set_aside(store.path("models", 2, registry.MODELS_FILE))  # its round is made again
     with pytest.raises(UserError, match="was made anew"):
         registry.require_standing(store)
-    with pytest.raises(UserError, match="there is no model"):
+    with pytest.raises(UserError, match="'nine' is no round"):
         registry.promote(store, "nine")
 
 
 def test_a_kill_between_decision_and_status_costs_nothing(tmp_path: Path, store: Store) -> None:
-    row = _model(store, 0, "base", tmp_path)
+    row = _model(store, 0, "base")
     _decide(store, 0, row, "promote")
     store.write("models", 0, registry.MODELS_FILE, [row], {"stage": "train", "fingerprint": "f"})
     registry.settle(store)
@@ -280,6 +283,6 @@ def test_the_registrys_commands_say_what_stands_and_refuse_what_is_not_there(
     code, out, _ = cli("models", *where)
     assert (code, "the model that it began with" in out) == (0, True)
     code, _, err = cli("promote", "9", *where)
-    assert code == 2 and "there is no model 9" in err and "pop models" in err
+    assert code == 2 and "the round 9 has no model" in err and "pop models" in err
     code, _, err = cli("rollback", *where)
     assert code == 2 and "nothing to roll back" in err

@@ -50,7 +50,7 @@ def test_nothing_writes(con: duckdb.DuckDBPyConnection, tmp_path: Path, query: s
 def test_what_reads_is_run(con: duckdb.DuckDBPyConnection, query: str) -> None:
     [one] = statements(con, query)
     relation = con.sql(one)
-    assert relation is not None and relation.fetchall() is not None
+    assert relation.fetchall() is not None
 
 
 ODD = """select sum(1) as s, 1.5::decimal(10, 2) as d, interval '1 month 2 days' as i, '\\xDE\\xAD'::blob as b,
