@@ -15,17 +15,21 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
+from uuid import UUID
 
 import httpx
 import psutil
+from prefect import get_client
+from prefect.states import Cancelled
 from rich.console import Console
 
 from flows.cli.prefect_there import require_prefect
-from flows.views.display import stop_displays
+from flows.views.display import open_flow_runs, stop_displays
 from schemas.errors import DependencyError
 from tasks.processes.guarded import stop_all
 
-LEAVE_SEC = 9.0  # in all: for the write in hand, for what was started to end, for Prefect to note the end
+MARK_SEC = 2.0  # for Prefect to note who ended a flow run
+LEAVE_SEC = 7.0  # in all: for the write in hand, for what was started to end, for Prefect to note the end
 
 
 class Terminated(BaseException):
@@ -76,6 +80,7 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
             flow.join(0.2)
     except (KeyboardInterrupt, Terminated) as stop:
         _stop(flow, err)
+        _mark_cancelled("SIGTERM" if isinstance(stop, Terminated) else "Ctrl-C")
         leave(143 if isinstance(stop, Terminated) else 130)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if isinstance(flow.error, httpx.HTTPError):  # from Prefect: those of model servers have names of our own
@@ -98,6 +103,20 @@ def _stop(flow: _Flow, err: Console) -> None:
         flow.join(max(0.5, deadline - time.monotonic()))
     except (KeyboardInterrupt, Terminated):
         err.print("stopped at once")
+
+
+def _mark_cancelled(why: str) -> None:
+    """Tell Prefect that the flow runs have ended, or its UI shows them as running for ever. A server that is gone
+    itself (Ctrl-C on a terminal reaches one's own) is not waited for."""
+
+    def mark() -> None:
+        with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+            for flow_run_id in open_flow_runs():
+                client.set_flow_run_state(UUID(flow_run_id), Cancelled(message=f"ended by {why}"), force=True)
+
+    marking = threading.Thread(target=mark, daemon=True)
+    marking.start()
+    marking.join(MARK_SEC)
 
 
 def leave(code: int) -> NoReturn:

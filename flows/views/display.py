@@ -4,6 +4,7 @@ import time
 from types import TracebackType
 from typing import Any
 
+from prefect import runtime
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -27,6 +28,7 @@ class Display:
         self.done: dict[str, int] = {}
         self.calls: dict[str, int] = {}
         self.logger: Any = None
+        self.flow_run_id: str | None = None
         self._ids: dict[str, TaskID] = {}
         self._wait: TaskID | None = None
         self._bars = Progress(
@@ -36,6 +38,7 @@ class Display:
 
     def __enter__(self) -> "Display":
         _SHOWN.append(self)
+        self.flow_run_id = runtime.flow_run.id
         if self.live:
             self._bars.start()
         return self
@@ -44,6 +47,8 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if kind is None or issubclass(kind, Exception):  # else it is being ended, and `open_flow_runs` has it
+            self.flow_run_id = None
 
     def stop(self) -> None:
         """Leave the terminal as it was; what is printed after this stays."""
@@ -116,3 +121,8 @@ def stop_displays() -> None:
     """Take every bar off the terminal, so that a last word is not drawn over."""
     for display in _SHOWN:
         display.stop()
+
+
+def open_flow_runs() -> list[str]:
+    """Ids of the flow runs of this process that have not ended by themselves, the innermost first."""
+    return [display.flow_run_id for display in reversed(_SHOWN) if display.flow_run_id]

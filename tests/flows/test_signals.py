@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.chaos.harness import Setting, standin_setting
+from tests.conftest import asked
 
 pytestmark = pytest.mark.usefixtures("own_records")
 
@@ -46,6 +47,9 @@ def test_a_signal_leaves_in_seconds_with_its_exit_code_and_nothing_is_lost_or_le
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err[-2000:]
     assert time.monotonic() - started < within_sec
+    found = asked(f"{env['PREFECT_API_URL']}/flow_runs/filter", {"flow_runs": {"name": {"any_": ["chaos-r000"]}},
+                                                                 "sort": "START_TIME_DESC", "limit": 1})  # fmt: skip
+    assert found[0]["state_type"] == "CANCELLED", found[0]["state"]
     assert "Traceback" not in err and "the same command goes on from here" in err
     assert not psutil.wait_procs(own, timeout=3)[1]
     assert any(path.stat().st_size for path in journals.glob("*.jsonl"))
