@@ -52,7 +52,6 @@ def test_a_mistake_in_the_settings_is_one_line_and_exit_code_2(
     [
         ("corpus.source=nowhere", "nowhere"),
         ("corpus.source={empty}", "no file that can be read"),
-        ("corpus.source={table}", "body"),
         ("models.policy.path={empty}", "folder without weights"),
     ],
 )
@@ -60,8 +59,7 @@ def test_a_missing_input_is_one_line_and_leaves_no_table(
     cli_process: Callable[..., tuple[int, str, str]], tmp_path: Path, setting: str, says: str
 ) -> None:  # fmt: skip
     (tmp_path / "empty").mkdir()
-    (tmp_path / "table.csv").write_text("title,body\na,b\n")
-    setting = setting.format(empty=tmp_path / "empty", table=tmp_path / "table.csv")
+    setting = setting.format(empty=tmp_path / "empty")
     fake = () if setting.startswith("models") else FAKE
     code, _, err = cli_process("round", "demo", *fake, "--set", setting, "--root", str(tmp_path / "runs"))
     last = err.strip().splitlines()[-1]
