@@ -33,6 +33,7 @@ from tasks.models.registry import (
 )
 from tasks.storage.lock import run_lock
 from tasks.storage.store import Row, Store
+from tasks.train import why_not_trained
 
 Rounds = Annotated[int | None, Field(ge=1, le=10_000)]
 
@@ -50,6 +51,8 @@ async def selfplay_flow(
         new_rounds: rounds to finish now, at most, for a schedule; empty: all of them.
         root: local folder or object store URL.
     """
+    if (why_not := why_not_trained(config)) is not None:  # before a call is paid for
+        raise UserError(f"self-play needs rounds that train, and these do not: {why_not}")
     refuse_unmeasured(config)
     refuse_bad_files(config)
     store = Store(root, run, config.storage.compression_level)
@@ -106,7 +109,6 @@ async def one_round(config: Config, store: Store, number: int) -> Row:
 
     Raises:
         CorpusUsedUp: there are no documents left.
-        UserError: the settings train nothing.
     """
     settings = from_standing(config, require_standing(store))
     try:
@@ -115,8 +117,7 @@ async def one_round(config: Config, store: Store, number: int) -> Row:
         return await gate_task(settings, store, number, None, unfit(config.gate, str(broken), broken=True))
     except CheckFailed as failed:
         return await gate_task(settings, store, number, None, unfit(config.gate, str(failed), broken=False))
-    if outcome["model"] is None:
-        raise UserError(f"self-play needs rounds that train, and these do not: {outcome['not_trained']}")
+    assert outcome["model"] is not None, "a round that trains ends with a model, or with an error"
     model_id = outcome["model"]["model_id"]
     measured = await evaluate_flow(settings, run=store.run, model=str(number), root=store.root)
     decision = decide(config.gate, model_id, measured, asked_of_standing(store) + 1)

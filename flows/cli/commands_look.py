@@ -143,7 +143,7 @@ def models(run: Run = None, root: Root = DEFAULT_ROOT) -> None:
     print_models(store_of(root, run), out)
 
 
-@app.command(epilog="Example: pop promote 3f2a --run selfplay-health")
+@app.command(epilog="Example: pop promote 3f2a9c --run selfplay-health")
 def promote(
     model: Annotated[str, typer.Argument(help="a model's id, its beginning, or its round")],
     run: Run = None,

@@ -274,6 +274,7 @@ def test_self_play_that_would_train_nothing_is_refused(tmp_path: Path, prefect_s
     config = load_config("smoke", ["engine.kind=fake"])
     with pytest.raises(UserError, match="the fake engine"):
         asyncio.run(selfplay_flow(config, run="sp", rounds=1, root=str(tmp_path)))
+    assert not list(tmp_path.iterdir())  # nothing was asked of a model for it
 
 
 def test_the_registrys_commands_say_what_stands_and_refuse_what_is_not_there(
