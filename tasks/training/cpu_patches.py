@@ -27,7 +27,7 @@ def apply() -> None:
     """Patch everything; call it once, before openrlhf is imported."""
     _set_distributed_defaults()
     _stand_in_for_cuda()
-    _import_openrlhf_without_flash_attn()
+    import_openrlhf_without_flash_attn()
     _adapt_deepspeed(in_float32=not has_fast_bfloat16())
 
 
@@ -67,7 +67,7 @@ def _stand_in_for_cuda() -> None:
 
 
 def _unavailable(*_: object, **__: object) -> NoReturn:
-    raise RuntimeError("flash-attn is not available without CUDA: train with packing off and attention 'sdpa'")
+    raise RuntimeError("flash-attn is not installed: train with training.packing=false and training.attn_implementation=sdpa")
 
 
 @contextlib.contextmanager
@@ -85,7 +85,7 @@ def _flash_attn_stand_ins() -> Iterator[None]:
             del sys.modules[name]
 
 
-def _import_openrlhf_without_flash_attn() -> None:
+def import_openrlhf_without_flash_attn() -> None:
     """Import OpenRLHF's models. The others come first: they must not take the stand-ins for the real thing."""
     for name in ("deepspeed", "peft", "transformers"):
         importlib.import_module(name)

@@ -48,6 +48,8 @@ def main() -> None:
 
     if not torch.cuda.is_available():
         _sibling("cpu_patches").apply()
+    elif importlib.util.find_spec("flash_attn") is None:  # it has no wheel, and sdpa does without
+        _sibling("cpu_patches").import_openrlhf_without_flash_attn()
     _sibling("pairs_by_ids").use()
     sys.argv = [MODULE, *arguments]
     if int(os.environ.get("RANK", "0")) != 0:
