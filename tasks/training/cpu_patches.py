@@ -67,7 +67,7 @@ def _stand_in_for_cuda() -> None:
 
 
 def _unavailable(*_: object, **__: object) -> NoReturn:
-    raise RuntimeError("flash-attn is not installed: train with training.packing=false and training.attn_implementation=sdpa")
+    raise RuntimeError("flash-attn is not installed: set training.packing=false, training.attn_implementation=sdpa")
 
 
 @contextlib.contextmanager
