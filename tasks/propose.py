@@ -114,6 +114,8 @@ def least_reference_words(config: TaskConfig) -> int:
     return config.min_reference_words or (1 if config.type in ("knowledge", "math") else 5)
 
 
+# said at the next try to a model whose reference answer spoke of its source
+OF_ITSELF = "Begin with the name of the subject, and state the facts themselves. Never mention a text or a passage."
 Written = tuple[Asked[ProposedProblem], int]  # and how many words of the document were in view
 
 
@@ -160,7 +162,10 @@ async def _stepwise(asker: Asker, problem_id: str, document: Row, checks: Checks
 
     reference_prompt, words = await asker.fitting(render_reference, words)  # longer than the first by the problem
     read_reference = partial(_with_reference, problem, checks=checks)
-    return await asker.text(problem_id, "reference", reference_prompt, read_reference, stop=("\n\n",)), words
+    told, answer, end = reference_prompt.rpartition("\nAnswer:")
+    again = f"{told or end}\n{OF_ITSELF}{answer}{end if told else ''}"
+    asked_for = asker.text(problem_id, "reference", reference_prompt, read_reference, stop=("\n\n",), after_leak=again)
+    return await asked_for, words
 
 
 def topic(document: Row) -> str:

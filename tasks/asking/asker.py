@@ -45,13 +45,15 @@ class Asker:
 
     async def text(
         self, subject_id: str, field: str, prompt: str, read: Callable[[str], T], stop: tuple[str, ...] = (),
-        max_tokens: int | None = None,
+        max_tokens: int | None = None, after_leak: str | None = None,
     ) -> Asked[T]:  # fmt: skip
         """Ask for plain text; `read` checks it and raises `Bad` or `Malformed`.
 
+        `after_leak` is asked in place of `prompt` once a try was leaky: it can say what was wrong.
+
         Plain text that was cut at max_tokens is read up to its last full sentence; the reason says so.
         """
-        return await self._ask(subject_id, field, prompt, read, None, stop, max_tokens)
+        return await self._ask(subject_id, field, prompt, read, None, stop, max_tokens, after_leak)
 
     async def output(
         self, subject_id: str, field: str, prompt: str, model: type[OutputT], read: Callable[[OutputT], T],
@@ -84,16 +86,20 @@ class Asker:
     async def _ask(
         self, subject_id: str, field: str, prompt: str, read: Callable[[str], T],
         output: tuple[str, dict[str, Any]] | None, stop: tuple[str, ...] = (), max_tokens: int | None = None,
+        after_leak: str | None = None,
     ) -> Asked[T]:  # fmt: skip
         sampling = getattr(self.plan.config.sampling, ROLE_OF[self.stage])
         most = min(max_tokens or sampling.max_tokens, sampling.max_tokens)
         sampling = sampling.model_copy(update={"stop": stop or sampling.stop, "max_tokens": most})
-        messages: tuple[Message, ...] = ({"role": "user", "content": prompt},)
         last: Asked[T] = Asked(None, None, "malformed", "not asked")
         # the same greedy request would only give the same text again
         tries = self.plan.config.task.max_attempts if sampling.temperature > 0 else 1
+        leaked = False
         for attempt in range(tries):
             salt = self.plan.config.sampling.seed
+            leaked = leaked or last.status == "leaky"
+            asked = after_leak if after_leak and leaked else prompt
+            messages: tuple[Message, ...] = ({"role": "user", "content": asked},)
             request = Request(ROLE_OF[self.stage], subject_id, field, messages, sampling, attempt, salt, output)
             generation = await self.engine.chat(request)
             text, failure, note = (generation.text, generation.failure, None) if output else _plain(generation)
