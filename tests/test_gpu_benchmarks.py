@@ -31,28 +31,6 @@ def test_the_trainer_is_timed_on_a_model_made_on_the_spot() -> None:
     assert all(0.6 < loss < 0.8 for loss in found["losses"]) and found["peak_host_gib"] > 0.3
 
 
-@pytest.mark.e2e
-@pytest.mark.xdist_group("e2e")
-@needs_runtime
-def test_the_server_is_asked_in_three_ways_for_the_same_tokens() -> None:
-    sizes = (
-        "--problems",
-        "2",
-        "--answers",
-        "3",
-        "--prompt",
-        "96",
-        "--words",
-        "16",
-        "--rating",
-        "8",
-        "--in-flight",
-        "6",
-    )
-    found = benchmark("serve", *sizes)
-    assert all(found[way]["tokens_a_second"] > 0 for way in ("pipeline", "sampler", "bench")), found
-
-
 def test_files_are_cut_into_pieces_and_joined_whole(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there/big-1.0-py3-none-any.whl").write_bytes(bytes(range(256)) * 5000)

@@ -54,7 +54,7 @@ def test_a_round_ends_with_a_trained_model_that_differs_and_answers(root: Path, 
     assert isinstance(path, str) and path in outcome
     assert parameters == 134_515_008 and answer
     parent = state_dir() / "models/smollm2-135m-instruct"
-    assert weight_files(parent)[0].read_bytes() != weight_files(Path(path))[0].read_bytes()
+    assert weight_files(parent)[0].read_bytes() != weight_files(root / path)[0].read_bytes()
     assert len(str(sha256)) == hashlib.sha256().digest_size * 2
 
 
@@ -81,7 +81,7 @@ def test_the_same_command_again_reuses_everything(root: Path, outcome: str) -> N
 @pytest.mark.alone
 def test_the_trained_model_plays_the_next_round_and_ctrl_c_leaves_nothing_behind(root: Path, outcome: str) -> None:
     [(path,)] = ask(root, "SELECT path FROM models")
-    small = (f"models.policy.path={path}", "corpus.documents=2", "sampling.answers=3")
+    small = (f"models.policy.path={root / path}", "corpus.documents=2", "sampling.answers=3")
     command = [sys.executable, "-m", "flows.cli", "round", "smoke", "--root", str(root), "--run", "next"]
     command += [word for setting in small for word in ("--set", setting)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
