@@ -81,7 +81,7 @@ def test_the_same_command_again_reuses_everything(root: Path, outcome: str) -> N
 @pytest.mark.alone
 def test_the_trained_model_plays_the_next_round_and_ctrl_c_leaves_nothing_behind(root: Path, outcome: str) -> None:
     [(path,)] = ask(root, "SELECT path FROM models")
-    small = (f"models.policy.path={root / path}", "corpus.documents=2", "sampling.answers=3")
+    small = (f"models.policy.path={root / str(path)}", "corpus.documents=2", "sampling.answers=3")
     command = [sys.executable, "-m", "flows.cli", "round", "smoke", "--root", str(root), "--run", "next"]
     command += [word for setting in small for word in ("--set", setting)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
