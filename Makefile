@@ -46,7 +46,7 @@ round: setup
 	@$(BIN)/pop round demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos.harness --kills $(KILLS) $(ARGS)

@@ -18,7 +18,6 @@ from tasks.storage.store import Store
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.xdist_group("e2e"),  # its round is made once
     pytest.mark.skipif(not (runtime_dir() / "bin/python").exists(), reason="no runtime environment: run `pop setup`"),
 ]
 
