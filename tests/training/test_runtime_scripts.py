@@ -11,18 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.processes.guarded import state_dir
-from tasks.runtime import runtime_dir
 from tasks.training import openrlhf
 from tasks.training.job import TrainingJob
 from tests.training.samples import PREPARED, SCRIPTS, stated, write_pairs
-
-
-@pytest.fixture(scope="session")
-def runtime() -> Path:
-    python = runtime_dir() / "bin/python"
-    if not python.exists():
-        pytest.skip(f"no runtime environment at {python}")
-    return python
 
 
 @pytest.fixture(scope="session")
