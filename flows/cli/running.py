@@ -20,6 +20,7 @@ from uuid import UUID
 import httpx
 import psutil
 from prefect import get_client
+from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelled
 from rich.console import Console
 
@@ -45,6 +46,7 @@ class _Flow(threading.Thread):
         self.result: Any = None
         self.error: BaseException | None = None
         self._cancel: Callable[[], object] = lambda: None
+        self._freeze: Callable[[], object] = lambda: None
 
     def run(self) -> None:
         try:
@@ -56,12 +58,18 @@ class _Flow(threading.Thread):
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        self._freeze = lambda: loop.call_soon_threadsafe(time.sleep, LEAVE_SEC)
         return await self._work()
 
     def cancel(self) -> None:
         """Ask the flow to end; it may have ended already."""
         with contextlib.suppress(RuntimeError):
             self._cancel()
+
+    def freeze(self) -> None:
+        """Let the flow's loop do nothing more: Prefect's engine would call crashed what we call cancelled."""
+        with contextlib.suppress(RuntimeError):
+            self._freeze()
 
 
 def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
@@ -80,6 +88,7 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
             flow.join(0.2)
     except (KeyboardInterrupt, Terminated) as stop:
         _stop(flow, err)
+        flow.freeze()
         _mark_cancelled("SIGTERM" if isinstance(stop, Terminated) else "Ctrl-C")
         leave(143 if isinstance(stop, Terminated) else 130)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -111,8 +120,12 @@ def _mark_cancelled(why: str) -> None:
 
     def mark() -> None:
         with contextlib.suppress(Exception), get_client(sync_client=True) as client:
-            for flow_run_id in open_flow_runs():
-                client.set_flow_run_state(UUID(flow_run_id), Cancelled(message=f"ended by {why}"), force=True)
+            for flow_run_id in map(UUID, open_flow_runs()):
+                for _ in range(3):  # a report of a crash that was under way may arrive after ours
+                    client.set_flow_run_state(flow_run_id, Cancelled(message=f"ended by {why}"), force=True)
+                    time.sleep(0.1)
+                    if client.read_flow_run(flow_run_id).state_type == StateType.CANCELLED:
+                        break
 
     marking = threading.Thread(target=mark, daemon=True)
     marking.start()
