@@ -2,17 +2,16 @@
 
 python -m flows.deploy.server --port 4200        # what `make server` runs; Ctrl-C ends all of it
 python -m flows.deploy.server --deploy           # what `make deploy` runs: at the server of PREFECT_API_URL
+python -m flows.deploy.server --reset            # with either: all as prefect.yaml says, whatever was changed in the UI
 """
 
 import argparse
-import asyncio
 import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from types import FrameType
 
 import httpx
@@ -27,8 +26,15 @@ from tasks.processes.guarded import Guarded, state_dir, stop_all
 POOL = "pop"
 HOST = "127.0.0.1"
 START_SEC = 180.0
-STEP_SEC = 300.0
 RUNS_END_SEC = 20.0
+
+
+class Said(PopError):
+    """A part has said itself what is wrong."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code
 
 
 def environment(api_url: str) -> dict[str, str]:
@@ -37,7 +43,7 @@ def environment(api_url: str) -> dict[str, str]:
     return {"PREFECT_API_URL": api_url, "POP_HOME": str(PROJECT), "PYTHONPATH": path, "PREFECT_CLI_PROMPT": "false"}
 
 
-def start(port: int) -> None:
+def start(port: int, reset: bool = False) -> None:
     """Run server and worker until a signal comes or one of them ends.
 
     Raises:
@@ -53,7 +59,7 @@ def start(port: int) -> None:
     }
     server = Guarded("the Prefect server", [*_prefect(), "server", "start"], env | own, logs / "server.log", PROJECT)
     _wait_ready(server, url)
-    deploy(f"{url}/api")
+    deploy(f"{url}/api", reset)
     worker_command = [*_prefect(), "worker", "start", "--pool", POOL, "--type", "process"]
     worker = Guarded("the worker", worker_command, env, logs / "worker.log", PROJECT)
     say(f"\n  {url}\n\nRuns start at their time, or in the UI: Deployments → Run. Logs: {logs}. Ctrl-C ends it all.")
@@ -81,13 +87,16 @@ def end_runs(worker: int, timeout_sec: float = RUNS_END_SEC) -> None:
             run.kill()
 
 
-def deploy(api_url: str) -> None:
-    """Make pool, limit, automation and deployments, or bring them up to date."""
-    env = environment(api_url)
-    _step(env, "work pool", [*_prefect(), "work-pool", "create", POOL, "--type", "process", "--overwrite"])
-    _step(env, "limit `gpu`", [sys.executable, "-m", "flows.deploy.server", "--limit"])
-    _step(env, "automation", [sys.executable, "-m", "flows.deploy.automation"])
-    _step(env, "deployments", [*_prefect(), "--no-prompt", "deploy", "--all"])
+def deploy(api_url: str, reset: bool = False) -> None:
+    """Make pool, limit, automation and deployments, or bring them up to date.
+
+    Raises:
+        Said: it could not be done.
+    """
+    command = [sys.executable, "-m", "flows.deploy.deployments", *(["--reset"] if reset else [])]
+    done = subprocess.run(command, cwd=PROJECT, env={**os.environ, **environment(api_url)}, check=False)
+    if done.returncode:
+        raise Said(done.returncode)
 
 
 def say(text: str) -> None:
@@ -97,30 +106,6 @@ def say(text: str) -> None:
 
 def _prefect() -> list[str]:
     return [sys.executable, "-m", "prefect"]
-
-
-def _step(env: Mapping[str, str], what: str, command: list[str]) -> None:
-    done = subprocess.run(
-        command, cwd=PROJECT, env={**os.environ, **env}, capture_output=True, text=True, timeout=STEP_SEC, check=False
-    )
-    if done.returncode:
-        raise DependencyError(f"the {what} could not be made:\n{(done.stderr or done.stdout)[-2000:]}")
-    say(f"{what}: ready")
-
-
-async def make_limit() -> None:
-    """The limit of one heavy run at a time, created or left as it is."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
-    from prefect.exceptions import ObjectNotFound
-
-    from flows.slots import LIMIT
-
-    async with get_client() as client:
-        try:
-            await client.read_global_concurrency_limit_by_name(LIMIT)
-        except ObjectNotFound:
-            await client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=1))
 
 
 def _wait_ready(server: Guarded, url: str) -> None:
@@ -139,22 +124,20 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m flows.deploy.server", description=__doc__)
     parser.add_argument("--port", type=int, default=4200)
     parser.add_argument("--deploy", action="store_true", help="at the server of PREFECT_API_URL; starts nothing")
-    parser.add_argument("--limit", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--reset", action="store_true", help="keep nothing that was changed in the UI")
     given = parser.parse_args()
     settings.apply()
     signal.signal(signal.SIGTERM, _ended)
     try:
-        if given.limit:
-            asyncio.run(make_limit())
-        elif given.deploy:
+        if given.deploy:
             url = os.environ.get("PREFECT_API_URL")
             if not url:
                 raise UserError("PREFECT_API_URL names no server: start one with `make server`, or name yours")
-            deploy(url)
+            deploy(url, given.reset)
         else:
-            start(given.port)
+            start(given.port, given.reset)
     except PopError as error:
-        say(f"pop: {error}")
+        say(f"pop: {error}") if str(error) else None
         return error.exit_code
     except KeyboardInterrupt:
         say("stopping server, worker and what it runs; what is finished is kept")
