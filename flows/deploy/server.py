@@ -18,6 +18,7 @@ import httpx
 import psutil
 
 from flows import settings
+from flows.deploy.dead import DeadRuns
 from schemas.errors import DependencyError, PopError, UserError
 from schemas.load import PROJECT
 from tasks.engine.server import free_port
@@ -27,6 +28,8 @@ POOL = "pop"
 HOST = "127.0.0.1"
 START_SEC = 180.0
 RUNS_END_SEC = 20.0
+TICK_SEC = 0.5
+RUNS_TICKS, LOOK_TICKS = 4, 120  # between two looks at the runs' processes, and after runs that have died
 
 
 class Said(PopError):
@@ -60,25 +63,37 @@ def start(port: int, reset: bool = False) -> None:
     server = Guarded("the Prefect server", [*_prefect(), "server", "start"], env | own, logs / "server.log", PROJECT)
     _wait_ready(server, url)
     deploy(f"{url}/api", reset)
+    dead = DeadRuns(f"{url}/api")
+    _told(dead.never_begun())
     worker_command = [*_prefect(), "worker", "start", "--pool", POOL, "--type", "process"]
     worker = Guarded("the worker", worker_command, env, logs / "worker.log", PROJECT)
     say(f"\n  {url}\n\nRuns start at their time, or in the UI: Deployments → Run. Logs: {logs}. Ctrl-C ends it all.")
+    runs, ticks = set[psutil.Process](), 0
     try:
         while server.poll() is None and worker.poll() is None:
-            time.sleep(0.5)
+            if ticks % RUNS_TICKS == 0:  # those of a worker that was killed are its children no more
+                runs = {run for run in runs if run.is_running()} | runs_of(worker.pid)
+            ticks += 1
+            if ticks % LOOK_TICKS == 0:
+                _told(dead.look())
+            time.sleep(TICK_SEC)
     finally:
-        end_runs(worker.pid)
-    dead = server if server.poll() is not None else worker
-    raise DependencyError(f"{dead.name} ended; its log ({dead.log}) ends:\n{dead.tail()}")
+        end_runs(runs | runs_of(worker.pid))
+    ended = server if server.poll() is not None else worker
+    raise DependencyError(f"{ended.name} ended; its log ({ended.log}) ends:\n{ended.tail()}")
 
 
-def end_runs(worker: int, timeout_sec: float = RUNS_END_SEC) -> None:
-    """End the flow runs that a worker has started: each has a session of its own, so the worker's end is not theirs."""
+def runs_of(worker: int) -> set[psutil.Process]:
+    """The flow runs that a worker has started: each has a session of its own, so the worker's end is not theirs."""
     try:
         below = psutil.Process(worker).children(recursive=True)
-        runs = [process for process in below if os.getsid(process.pid) == process.pid]
+        return {process for process in below if os.getsid(process.pid) == process.pid}
     except (psutil.NoSuchProcess, ProcessLookupError):
-        return
+        return set()
+
+
+def end_runs(runs: set[psutil.Process], timeout_sec: float = RUNS_END_SEC) -> None:
+    """End flow runs; returns when they have ended."""
     for run in runs:
         with contextlib.suppress(psutil.NoSuchProcess):
             run.terminate()
@@ -106,6 +121,11 @@ def say(text: str) -> None:
 
 def _prefect() -> list[str]:
     return [sys.executable, "-m", "prefect"]
+
+
+def _told(dead: list[str]) -> None:
+    for name in dead:
+        say(f"{name}: its process has ended, it is marked as crashed; started again, it goes on")
 
 
 def _wait_ready(server: Guarded, url: str) -> None:
