@@ -50,7 +50,7 @@ async def round_flow(
     store = Store(root, run, config.storage.compression_level)
     with Display() as display:
         display.logger = get_run_logger()
-        end_with_worker(display.say)
+        end_with_worker(display.logger.info)
         async with gpu(display.say):
             with run_lock(store, display.say):
                 return await run_round(config, store, round, display, force)

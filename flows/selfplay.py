@@ -59,7 +59,7 @@ async def selfplay_flow(
     store = Store(root, run, config.storage.compression_level)
     with Display() as display:
         display.logger = get_run_logger()
-        end_with_worker(display.say)
+        end_with_worker(display.logger.info)
         with run_lock(store):
             settle(store)  # a kill may have come between a decision and what follows from it
         if (few := too_few(config)) is not None:

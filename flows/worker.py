@@ -49,11 +49,11 @@ def _watch(worker: int, say: Callable[[str], None]) -> None:
     started = started_at(worker) or 0.0
     while alive(worker, started):
         time.sleep(LOOK_SEC)
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(BaseException):  # where it goes to standard output, nobody reads that any more
         say(f"the run ends: {MESSAGE}")
-    marking = threading.Thread(target=_mark, daemon=True)
-    marking.start()
     stop_all()
+    marking = threading.Thread(target=_mark, daemon=True)  # after what the flow itself says of its engine's end
+    marking.start()
     marking.join(MARK_SEC)
     os._exit(1)
 

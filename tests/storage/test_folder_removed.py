@@ -1,4 +1,4 @@
-"""A run whose folder is removed, replaced or made unwritable in mid-run ends in one line, and no half of it comes back."""
+"""A run whose folder is removed, replaced or made unwritable ends in one line, and no half of it comes back."""
 
 import shutil
 from pathlib import Path
