@@ -54,7 +54,7 @@ def test_every_field_of_evaluation_and_gate_says_what_it_is_for() -> None:
 
 
 def what_a_person_changes_stays_until_it_is_reset(url: str, env: dict[str, str]) -> None:
-    """Pauses and moves the nightly schedule and adds one, as the UI does, and deploys again, with and without --reset."""
+    """Pause and move the nightly schedule and add one, as the UI does; deploy again, with and without --reset."""
 
     def deployed(*options: str) -> tuple[dict[str, tuple[bool, str]], bool, str]:
         command = [sys.executable, "-m", "flows.deploy.server", "--deploy", *options]
