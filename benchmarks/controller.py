@@ -57,7 +57,9 @@ def a_config(folder: Path, given: argparse.Namespace) -> Config:
     corpus = folder / "corpus.jsonl"
     with corpus.open("w") as handle:
         for n in range(given.documents + given.documents // 4 + 8):
-            text = f"Canal number {n} joins the rivers of district {n * 7}. Its lock {n * 13} lifts {n % 90} boats. " * 6
+            text = (
+                f"Canal number {n} joins the rivers of district {n * 7}. Its lock {n * 13} lifts {n % 90} boats. " * 6
+            )
             handle.write(json.dumps({"title": f"Canal {n}", "text": text}) + "\n")
     dialect = "structured" if given.mode == "pointwise" else "stepwise"
     return load_config("demo", [
@@ -77,12 +79,14 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
 
     meter = Meter()
     whole: Callable[..., Any] = flow.run_concurrently
-    flow.run_concurrently = lambda works: meter.around(whole(works))  # type: ignore[assignment]
+    flow.run_concurrently = lambda works: meter.around(whole(works))  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=180):
         config, root = a_config(Path(folder), given), str(Path(folder) / "runs")
         asyncio.run(flow.round_flow(config, run="bench", root=root))
         con = connect(Store(root, "bench"))
-        calls, answers = (con.execute(f"select count(*) from {table}").fetchone() for table in ("generations", "answers"))
+        calls, answers = (
+            con.execute(f"select count(*) from {table}").fetchone() for table in ("generations", "answers")
+        )
     assert calls and answers
     return {
         "documents": given.documents, "answers_each": given.answers, "in_flight": given.in_flight, "mode": given.mode,
