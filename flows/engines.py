@@ -12,6 +12,7 @@ from schemas.config import Config
 from schemas.errors import UserError
 from tasks.engine.client import Client
 from tasks.engine.server import Served, fake_command, free_port, serve, this_machine, vllm_command, vllm_environment
+from tasks.engine.tokenizer import local_tokenizer
 from tasks.judging.case import COMPARING
 from tasks.models.examination import Examined
 from tasks.models.resolve import Resolved
@@ -81,6 +82,8 @@ class Engines(Mapping[str, Client]):
             await _check_room(client, config, name)
         if name == "policy" and self.trained:
             await _check_prompt(client, self.trained)
+        if not self._checking:
+            await client.count_by(local_tokenizer(self._models[name].path))
         self._clients[name] = client
 
     def _serve(self, name: str, share: float) -> AbstractAsyncContextManager[Served]:

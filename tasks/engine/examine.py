@@ -10,16 +10,15 @@ import re
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-import httpx
-
 from schemas.errors import PopError, UserError
 from tasks.engine.capabilities import Capabilities, Obeyed, common
 from tasks.engine.client import Client
 from tasks.engine.dialects import in_order, said, word_logprobs
-from tasks.engine.faults import Fault, Rejected, sent
+from tasks.engine.faults import Fault, Rejected
 from tasks.engine.parameters import params_of, shaped
 from tasks.engine.protocol import EngineError
 from tasks.engine.replicas import Replica
+from tasks.engine.wire import ODD
 
 T = TypeVar("T")
 Body = dict[str, Any]
@@ -138,9 +137,9 @@ class Examination:
         self._requests += 1
         try:
             async with asyncio.timeout(_LIMIT_SEC):
-                response = await self._replica.http.get(url)
-            data = response.json()["data"] if response.status_code == 200 else None
-        except (httpx.HTTPError, TimeoutError, ValueError, KeyError, TypeError):
+                response = await self._replica.wire.get(url)
+            data = response.json()["data"] if response.status == 200 else None
+        except (Fault, TimeoutError, ValueError, KeyError, TypeError):
             return None
         return [card for card in data if isinstance(card, dict)] if isinstance(data, list) else None
 
@@ -231,9 +230,9 @@ class Examination:
         ):
             self._requests += 1
             try:
-                response = await self._once(self._replica.http.post("/tokenize", json=body))
+                response = await self._once(self._replica.wire.post("/tokenize", body))
                 tokens = response.json()["tokens"]
-            except (PopError, httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            except (PopError, ValueError, KeyError, TypeError) as error:
                 _require_there(error)
                 return "none", []
             if isinstance(tokens, list) and tokens and all(type(token) is int for token in tokens):
@@ -242,15 +241,12 @@ class Examination:
 
     async def _prompt_logprobs(self, tokens: list[int]) -> bool:
         self._requests += 1
-        create: Any = self._replica.client.completions.create
+        body = {"model": self._name, "prompt": tokens, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
         try:
-            answer: Any = await self._once(sent(
-                self._replica.url, create, model=self._name, prompt=tokens, max_tokens=1, temperature=0.0,
-                extra_body={"prompt_logprobs": 0},
-            ))  # fmt: skip
-            given = answer.choices[0].model_dump().get("prompt_logprobs")
+            answer = await self._once(self._replica.wire.ask("completions", body))
+            given = answer["choices"][0].get("prompt_logprobs")
             return isinstance(given, list) and len(given) == len(tokens) and str(tokens[-1]) in given[-1]
-        except (Rejected, PopError, AttributeError, IndexError, TypeError) as error:
+        except (Rejected, PopError, AttributeError, IndexError, TypeError, KeyError) as error:
             _require_there(error)
             return False
 
@@ -272,15 +268,12 @@ class Examination:
             Rejected, UserError, Fault: as `tries.sent`.
         """
         self._requests += 1
-        create: Any = self._replica.client.chat.completions.create
-        answer: Any = await self._once(sent(
-            self._replica.url, create, model=self._name, messages=[{"role": "user", "content": prompt}],
-            extra_body=shaped(body, self._changes) | (constraint or {}),
-        ))  # fmt: skip
-        whole = answer.model_dump() if hasattr(answer, "model_dump") else None
-        if not whole or not isinstance(whole.get("choices"), list) or not whole["choices"]:
-            raise Fault(self._replica.url, "broken", "it does not answer as an OpenAI-compatible server does")
-        return cast(Body, whole)
+        asked = {"model": self._name, "messages": [{"role": "user", "content": prompt}]}
+        asked |= shaped(body, self._changes) | (constraint or {})
+        whole = await self._once(self._replica.wire.ask("chat/completions", asked))
+        if not isinstance(whole, dict) or not isinstance(whole.get("choices"), list) or not whole["choices"]:
+            raise Fault(self._replica.url, "broken", ODD)
+        return whole
 
     async def _once(self, asking: Awaitable[T]) -> T:
         try:
@@ -292,7 +285,7 @@ class Examination:
 
 def _require_there(error: Exception) -> None:
     """A server that is gone has not said that it cannot."""
-    if isinstance(error, httpx.ConnectError) or (isinstance(error, Fault) and error.kind == "away"):
+    if isinstance(error, Fault) and error.kind == "away":
         raise error
 
 

@@ -143,7 +143,7 @@ class Served:
     async def was_gone(self, restarts: int) -> bool:
         """See `Watched.was_gone`. A server that has just died still looks alive until its guardian has tidied up."""
         over = time.monotonic() + DYING_SEC
-        async with httpx.AsyncClient(timeout=2) as http:
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
             while self.restarts == restarts and self._lost is None:
                 if time.monotonic() > over or await _healthy(http, self._port):
                     return False
@@ -204,7 +204,7 @@ async def serve(
 async def _wait_ready(server: Guarded, port: int, timeout_sec: float, waiting: Say) -> None:
     started = time.monotonic()
     try:
-        async with httpx.AsyncClient(timeout=2) as http:
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
             while (waited := time.monotonic() - started) < timeout_sec:
                 if server.poll() is not None:
                     raise DependencyError(f"{server.name} died while starting; {_last_lines(server)}")
