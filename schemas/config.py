@@ -297,7 +297,10 @@ class EngineConfig(Section):
     max_restarts: int = Field(3, ge=0, description="times that a server of ours which died is started again, a round")
     port: int = Field(0, ge=0, le=65535, description="0: a free one")
     gpu_memory_utilization: Share = 0.9
-    tensor_parallel_size: Positive = 1
+    replicas: int = Field(
+        1, ge=0, le=1024, description="servers of each model that is served here; 0: as many as its GPUs hold"
+    )
+    tensor_parallel_size: Positive = Field(1, description="GPUs that one server's weights are spread over")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     extra_args: tuple[str, ...] = Field((), description="further arguments for the vLLM server")
 
