@@ -12,12 +12,13 @@ from schemas.config import Config, EngineConfig
 from schemas.errors import UserError
 from tasks.engine.client import Client
 from tasks.engine.group import Group, serve_all
-from tasks.engine.placement import gpus, place, replicas
+from tasks.engine.placement import place, replicas
 from tasks.engine.server import Machine, Served, fake_command, free_ports, this_machine, vllm_command, vllm_environment
 from tasks.judging.case import COMPARING
 from tasks.models.examination import Examined
 from tasks.models.resolve import Resolved
 from tasks.runtime import runtime_device, runtime_python
+from tasks.runtime.devices import gpus
 from tasks.storage.store import Store
 
 

@@ -262,6 +262,7 @@ class TrainingConfig(Section):
     epochs: Positive = 1
     batch_size: Positive = Field(16, description="pairs an optimizer step")
     micro_batch_size: Positive = Field(1, description="pairs a forward pass, a device")
+    processes: int = Field(0, ge=0, description="that share each batch, on this machine; 0: one a GPU, one on a CPU")
     max_tokens: Positive = Field(6144, description="prompt and answer; longer pairs are left out before training")
     zero_stage: Literal[0, 1, 2, 3] = 3
     adam_offload: bool = Field(True, description="optimizer state in host memory (GPU only)")

@@ -14,8 +14,9 @@ import pytest
 from schemas.config import EngineConfig
 from schemas.errors import DependencyError, UserError
 from tasks.engine.group import Group, serve_all
-from tasks.engine.placement import gpus, place, replicas
+from tasks.engine.placement import place, replicas
 from tasks.engine.server import Machine, Served, free_ports
+from tasks.runtime.devices import gpus
 
 pytestmark = pytest.mark.usefixtures("own_records")
 SERVER = "import http.server as h, sys; h.HTTPServer(('127.0.0.1', int(sys.argv[1])), type('H', (h.BaseHTTPRequestHandler,), {'do_GET': lambda s: (s.send_response(200), s.end_headers()), 'log_message': lambda *_: None})).serve_forever()"  # noqa: E501 - the smallest healthy server
@@ -97,7 +98,7 @@ def test_gpus_and_cores_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = Machine("cpu", (0, 1, 2), False)
     assert [place(n, 2, cpu, (), two)[0].cores for n in (0, 1)] == [(0,), (1, 2)]
     assert [place(n, 4, cpu, (), two)[0].cores for n in range(4)] == [(0,), (0,), (1,), (2,)]
-    with pytest.raises(UserError, match="engine.replicas=3 .* need 6 GPUs, and this machine has 4"):
+    with pytest.raises(UserError, match=r"engine.replicas=3 .* need 6 GPUs, and this machine has 4"):
         replicas(EngineConfig(tensor_parallel_size=2, replicas=3), cuda, devices)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from schemas.errors import CheckFailed, DependencyError, PopError, UserError
 from tasks.training import openrlhf
+from tasks.training.checkpoints import keep_last_checkpoint
 from tasks.training.job import TrainingJob, Workdir, claim
 from tasks.training.openrlhf import TrainerDied, train
 from tests.training.samples import PREPARED
@@ -21,10 +22,10 @@ def test_only_the_last_whole_checkpoint_is_resumed(tmp_path: Path) -> None:
     for tag in ("global_step2", "global_step4", "global_step6"):
         (tmp_path / "c" / tag).mkdir(parents=True)
     (tmp_path / "c/latest").write_text("global_step4")  # 6 was torn by a kill
-    assert openrlhf._keep_last_checkpoint(tmp_path / "c")
+    assert keep_last_checkpoint(tmp_path / "c")
     assert {entry.name for entry in (tmp_path / "c").iterdir()} == {"global_step4", "latest"}
     (tmp_path / "c/latest").write_text("global_step8")
-    assert not openrlhf._keep_last_checkpoint(tmp_path / "c")
+    assert not keep_last_checkpoint(tmp_path / "c")
     assert not (tmp_path / "c").exists()
 
 
