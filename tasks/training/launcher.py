@@ -2,11 +2,13 @@
 
 import os
 import socket
+from typing import Protocol
 
 import psutil
 
 from schemas.errors import UserError
 from tasks.runtime.devices import gpus
+from tasks.runtime.steps import Device
 from tasks.training.job import TrainingJob, Workdir
 
 
@@ -35,20 +37,31 @@ def environment(job: TrainingJob, paths: Workdir, many: int = 1) -> dict[str, st
     return env
 
 
-def processes(job: TrainingJob) -> int:
+class Shared(Protocol):
+    """What a batch is and who shares it: of the settings, or of a job."""
+
+    @property
+    def processes(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def micro_batch_size(self) -> int: ...
+
+
+def processes(wanted: Shared, device: Device) -> int:
     """How many processes train: `training.processes`, or for 0 one a GPU, and one on a CPU.
 
     Raises:
         UserError: there are fewer GPUs, or a batch cannot be shared among so many.
     """
-    devices = len(gpus()) if job.device == "cuda" else 0
-    many = job.processes or devices or 1
+    devices = len(gpus()) if device == "cuda" else 0
+    many = wanted.processes or devices or 1
     if devices and many > devices:
         raise UserError(f"training.processes={many} need a GPU each, and this machine has {devices}")
-    if job.batch_size % (many * job.micro_batch_size):
+    if wanted.batch_size % (many * wanted.micro_batch_size):
         raise UserError(
-            f"training.batch_size ({job.batch_size}) must be a multiple of training.micro_batch_size "
-            f"({job.micro_batch_size}) times the {many} processes that train: change one of them, or training.processes"
+            f"training.batch_size ({wanted.batch_size}) must be a multiple of training.micro_batch_size "
+            f"({wanted.micro_batch_size}) times the {many} processes that train: change one of them, or training.processes"
         )
     return many
 

@@ -21,7 +21,7 @@ from tasks.training.checkpoints import (
     set_aside,
     universal,
 )
-from tasks.training.endings import OUT_OF_MEMORY
+from tasks.training.endings import OUT_OF_MEMORY, signal_of
 from tasks.training.finishing import TrainerDied, finish_and_check
 from tasks.training.health import Trial, health, lost
 from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, read_json, read_rows
@@ -50,7 +50,7 @@ def train(job: TrainingJob, on_step: OnStep, trial: Trial | None = None) -> Trai
         DependencyError: no runtime environment, or the trainer died; the text ends with its last lines.
     """
     _require(job)
-    processes(job)
+    processes(job, job.device)
     trial = trial or Trial()
     try:
         paths = claim(job)
@@ -99,7 +99,7 @@ def _prepare(job: TrainingJob, paths: Workdir) -> Prepared:
 
 def _launch(job: TrainingJob, prepared: Prepared, paths: Workdir, follow: Callable[[], None]) -> None:
     """Run the trainer to its end; what it saved is then in `paths.saved`."""
-    many = processes(job)
+    many = processes(job, job.device)
     resume = keep_last_checkpoint(paths.checkpoints) and _readable_by(many, job, paths)
     if not resume:  # from the first step on: an earlier attempt's rows would be written twice
         shutil.rmtree(paths.events, ignore_errors=True)
@@ -139,8 +139,8 @@ def _death(code: int, log: Path, paths: Workdir) -> PopError:
     if any(sign in said.lower() for sign in OUT_OF_MEMORY):
         mend = "lower training.micro_batch_size or training.max_tokens, or set training.gradient_checkpointing = true"
         return TrainerDied(f"the trainer ran out of memory: {mend}; {text}")
-    if code > 128:
-        kill = ", perhaps for want of memory" if code == 128 + signal.SIGKILL else f" (signal {code - 128})"
+    if killer := signal_of(code, tail(log, 500)):
+        kill = ", perhaps for want of memory" if killer == signal.SIGKILL else f" (signal {killer})"
         return TrainerDied(f"the trainer was killed{kill}; {text}")
     done = max((row["step"] for row in read_rows(paths.metrics)), default=0)
     if 0 < checkpoint_step(paths.checkpoints) >= done:
@@ -150,8 +150,10 @@ def _death(code: int, log: Path, paths: Workdir) -> PopError:
 
 
 def _last_lines(log: Path, lines: int = 15) -> str:
-    """The end of the trainer's log without its progress bars."""
-    return "\n".join([line for line in tail(log, 500).splitlines() if "%|" not in line][-lines:])
+    """The end of the trainer's log, without its progress bars and what torchrun says of processes that failed."""
+    said = [line for line in tail(log, 500).splitlines() if "%|" not in line]
+    own = next((n for n, line in enumerate(said) if "torch.distributed.elastic" in line or "/elastic/" in line), None)
+    return "\n".join(said[:own][-lines:] or said[-lines:])
 
 
 def _finish_and_check(job: TrainingJob, paths: Workdir, trial: Trial) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from schemas.errors import CheckFailed, DependencyError, PopError, UserError
-from tasks.training import openrlhf
 from tasks.training.checkpoints import keep_last_checkpoint
 from tasks.training.job import TrainingJob, Workdir, claim
 from tasks.training.openrlhf import TrainerDied, train
@@ -114,6 +113,9 @@ def test_a_dead_trainer_is_a_dependency_that_failed_and_a_retry_goes_on(
     ("says", "exit_code", "error", "message"),
     [
         ("x", 137, TrainerDied, "was killed, perhaps for want of memory"),
+        ("ChildFailedError:  exitcode  : -9 (pid: 7)", 1, TrainerDied, "was killed, perhaps for want of memory"),
+        ("SignalException: Process 7 got signal: 15", 1, TrainerDied, "was killed (signal 15)"),
+        ("Process 7 exits with return code = -9", 247, TrainerDied, "was killed, perhaps for want of memory"),
         ("torch.OutOfMemoryError: CUDA out of memory", 1, TrainerDied, "lower training.micro_batch_size"),
         ("DefaultCPUAllocator: not enough memory", 1, TrainerDied, "ran out of memory"),
         ("OSError: [Errno 28] No space left on device", 1, UserError, "the disk is full"),
