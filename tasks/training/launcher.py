@@ -60,8 +60,9 @@ def processes(wanted: Shared, device: Device) -> int:
         raise UserError(f"training.processes={many} need a GPU each, and this machine has {devices}")
     if wanted.batch_size % (many * wanted.micro_batch_size):
         raise UserError(
-            f"training.batch_size ({wanted.batch_size}) must be a multiple of training.micro_batch_size "
-            f"({wanted.micro_batch_size}) times the {many} processes that train: change one of them, or training.processes"
+            f"training.batch_size ({wanted.batch_size}) must be a multiple of "
+            f"training.micro_batch_size ({wanted.micro_batch_size}) times the {many} processes that train: change one "
+            "of them, or training.processes"
         )
     return many
 
