@@ -31,6 +31,7 @@ from tasks.storage.manifests import known_parts, manifest, manifests, write_know
 from tasks.storage.store import Row, Store
 from tasks.train import FILE as TRAINED
 from tasks.train import train_task, why_not_trained
+from tasks.training.launcher import processes
 
 
 @flow(name="round", flow_run_name="{run}-r{round:03d}", persist_result=False)
@@ -67,6 +68,8 @@ async def run_round(config: Config, store: Store, number: int, display: Display,
     await bars.create(store.run)
     shards = await cut_corpus(round_, bars, force)
     trains = why_not_trained(plan.config) is None and not round_.done("train", TRAINED)
+    if trains:
+        processes(plan.config.training, runtime_device())  # refuses what cannot be shared among them
     examined = await examine_models(plan.config, models, needed_models(round_, shards.names), trains, display)
     engines.trained = examined.get("policy") if trains else None
     asked = await make_pairs(round_, engines, shards.names, bars)

@@ -262,6 +262,7 @@ class TrainingConfig(Section):
     epochs: Positive = 1
     batch_size: Positive = Field(16, description="pairs an optimizer step")
     micro_batch_size: Positive = Field(1, description="pairs a forward pass, a device")
+    processes: int = Field(0, ge=0, description="that share each batch, on this machine; 0: one a GPU, one on a CPU")
     max_tokens: Positive = Field(6144, description="prompt and answer; longer pairs are left out before training")
     zero_stage: Literal[0, 1, 2, 3] = 3
     adam_offload: bool = Field(True, description="optimizer state in host memory (GPU only)")
@@ -297,7 +298,10 @@ class EngineConfig(Section):
     max_restarts: int = Field(3, ge=0, description="times that a server of ours which died is started again, a round")
     port: int = Field(0, ge=0, le=65535, description="0: a free one")
     gpu_memory_utilization: Share = 0.9
-    tensor_parallel_size: Positive = 1
+    replicas: int = Field(
+        1, ge=0, le=1024, description="servers of each model that is served here; 0: as many as its GPUs hold"
+    )
+    tensor_parallel_size: Positive = Field(1, description="GPUs that one server's weights are spread over")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     extra_args: tuple[str, ...] = Field((), description="further arguments for the vLLM server")
 

@@ -157,7 +157,7 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
     if stage == "pair":
         return {"pairing": config.pairing.model_dump(), "training.target": config.training.target}
     if stage == "train":
-        training = config.training.model_dump(exclude={"timeout_sec", "save_steps", "enabled", "target"})
+        training = config.training.model_dump(exclude={"timeout_sec", "save_steps", "processes", "enabled", "target"})
         return {"training": training, **_identity(models["policy"])}
     role = ROLE_OF[stage]
     name = getattr(config.roles, role)

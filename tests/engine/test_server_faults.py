@@ -17,8 +17,9 @@ import pytest
 from schemas.errors import DependencyError
 from tasks.engine.client import Client
 from tasks.engine.fake import FakeEngine
+from tasks.engine.group import serve_all
 from tasks.engine.protocol import Engine, EngineError, Likelihood
-from tasks.engine.server import free_port, serve
+from tasks.engine.server import Served, free_port
 from tasks.engine.tries import LEAST, Breaker, TooManyFailures
 from tasks.processes.guarded import state_dir
 from tasks.propose import propose
@@ -202,9 +203,10 @@ def served(tmp_path: Path, plan: Plan, *switches: str) -> tuple[list[Row], list[
         port, settings = free_port(), plan.config.engine
         command = [sys.executable, "-c", DYING, "--port", str(port), *switches]
         log = tmp_path / "server.log"
-        async with serve("the server", command, {}, port, log, settings, said.append, lambda _: None) as server:
+        one = Served("the server", command, {}, port, log, settings, said.append, lambda _: None)
+        async with serve_all([one], said.append) as server:
             gate, model = asyncio.Semaphore(settings.max_in_flight), plan.config.models["policy"]
-            client = Client("fake:policy", model, settings, [server.url], gate, server)
+            client = Client("fake:policy", model, settings, server.urls, gate, server)
             store = Store(str(tmp_path), "r")
             try:
                 await run_stage(Round(plan, store, {"policy": client}, Quiet()), "propose", "shard-00000", (), work)
