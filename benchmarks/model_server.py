@@ -39,18 +39,51 @@ from tasks.engine.fake.wire import RequestError
 AHEAD_SEC = 0.0005  # of wall time that is not worth a sleep
 
 
+class Waited:
+    """Seconds that a process was ready to run and had no core, by Linux' own count (`/proc/PID/schedstat`).
+
+    Of its main thread, in which the controller's event loop runs.
+    """
+
+    def __init__(self) -> None:
+        self._pid = self._before = self._total = 0
+
+    def watch(self, pid: int) -> None:
+        """Count this one from now on; where there is no such count, nothing is."""
+        self._pid, self._before = pid, self._read(pid) or 0
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        now = self._read(self._pid) if self._pid else None
+        if now is not None:
+            self._total, self._before = self._total + now - self._before, now
+        return self._total / 1e9
+
+    @staticmethod
+    def _read(pid: int) -> int | None:
+        try:
+            return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
+        except (OSError, IndexError):  # it has ended
+            return None
+
+
 class Clock:
-    """Steps the engine in its own time, `speed` times the wall's; idle time passes too."""
+    """Steps the engine in its own time, `speed` times the wall's; idle time passes too.
+
+    It stands still while the process that is watched waits for a core: on a machine with others it so gives nearly what
+    it would give with nobody else there. What that process computes itself counts in full.
+    """
 
     def __init__(self, engine: Engine, speed: float) -> None:
-        self.engine, self.speed, self.now, self.late_sec = engine, speed, 0.0, 0.0
+        self.engine, self.speed, self.now, self.late_sec, self.waited = engine, speed, 0.0, 0.0, Waited()
         self.steps: list[tuple[float, float, int, int, int]] = []
         self._began, self._work, self._finished = time.monotonic(), asyncio.Event(), list[asyncio.Future[None]]()
 
     @property
     def wall(self) -> float:
         """Model seconds that have passed by the wall's clock."""
-        return (time.monotonic() - self._began) * self.speed
+        return (time.monotonic() - self._began - self.waited.seconds) * self.speed
 
     async def done(self, prompt: int, blocks: list[int], completion: int) -> None:
         """Queue a sequence and wait for its end.
@@ -99,6 +132,7 @@ class ModelServer:
             web.post("/v1/chat/completions", self.chat), web.post("/v1/completions", self.completions),
             web.post("/tokenize", self.tokenize), web.get("/health", self.health), web.get("/v1/models", self.models),
             web.get("/metrics", self.metrics), web.get("/pop/load", self.load),
+            web.post("/pop/watch/{pid}", self.watch),
         ])  # fmt: skip
         app.cleanup_ctx.append(self._running)
         return app
@@ -159,13 +193,19 @@ class ModelServer:
         lines += [f"# TYPE vllm:{name} gauge\nvllm:{name}{label} {n:.6g}\n" for name, n in gauges.items()]
         return web.Response(text="".join(lines))
 
+    async def watch(self, request: web.Request) -> web.Response:
+        """From now on the clock stands still while this process waits for a core."""
+        self.clock.waited.watch(int(request.match_info["pid"]))
+        return web.Response()
+
     async def load(self, _: web.Request) -> web.Response:
         """Every step: when it began and how long it took, in the model's seconds, sequences running and waiting, and
         tokens of KV cache in use."""
         engine, clock = self.clock.engine, self.clock
         return _json({
             "steps": clock.steps, "seats": engine.card.seats, "capacity": engine.capacity, "speed": clock.speed,
-            "late_sec": clock.late_sec, "written_tokens": engine.written_tokens, "read_tokens": engine.read_tokens,
+            "late_sec": clock.late_sec, "waited_sec": clock.waited.seconds,
+            "written_tokens": engine.written_tokens, "read_tokens": engine.read_tokens,
             "hits": engine.hits, "queries": engine.queries, "preemptions": engine.preemptions,
             "requests": self._finished,
         })  # fmt: skip
@@ -207,6 +247,11 @@ class ModelledEngine:
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/pop/load", timeout=60) as answer:
             found: dict[str, Any] = json.loads(answer.read())
         return found
+
+    def watch(self, pid: int) -> None:
+        """See `ModelServer.watch`."""
+        url = f"http://127.0.0.1:{self._port}/pop/watch/{pid}"
+        urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=60).close()
 
     def __enter__(self) -> Self:
         with bound(0) as sock:  # handed over bound, so that nobody can take the port in between
@@ -278,6 +323,8 @@ async def serve(given: argparse.Namespace) -> None:
 def main() -> None:
     """As a command."""
     given = _parser().parse_args()
+    with contextlib.suppress(OSError):
+        os.nice(-10)  # it stands for a card of its own: on a machine with others it must not be late
     if given.fd is not None:
         threading.Thread(target=_end_with_starter, daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):
