@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,10 @@ import httpx
 from benchmarks import frame
 from benchmarks.frame import Figure
 from benchmarks.gpu.serve import BENCH
-from benchmarks.pipeline import Ran, round_at
+from benchmarks.pipeline import RUN, Ran, round_at
 from benchmarks.trainer import default_model
 from schemas.config import EngineConfig
-from tasks.engine.server import free_port, serve, this_machine, vllm_command, vllm_environment
+from tasks.engine.server import Served, free_port, serve, this_machine, vllm_command, vllm_environment
 from tasks.runtime import runtime_device, runtime_python
 from tasks.storage.db import connect, rows_of
 from tasks.storage.store import Store
@@ -75,14 +76,16 @@ def worked(seen: list[tuple[float, dict[str, float]]]) -> tuple[float, float, fl
     return ended - began, read, written
 
 
-async def pipeline(url: str, folder: Path, given: argparse.Namespace) -> tuple[Ran, tuple[float, float, float]]:
+async def pipeline(
+    url: str, folder: Path, given: argparse.Namespace, more: Sequence[str] = (), run: str = RUN
+) -> tuple[Ran, tuple[float, float, float]]:  # fmt: skip
     """A round, and what the server did in it."""
     over = asyncio.Event()
     watching = asyncio.create_task(watch(url, over))
     settings = [*SETTINGS, "corpus.source=health_care", f"sampling.answers={given.answers}",
-                f"engine.max_in_flight={given.in_flight}"]  # fmt: skip
+                f"engine.max_in_flight={given.in_flight}", *more]  # fmt: skip
     try:
-        ran = await asyncio.to_thread(round_at, url, folder, given.documents, settings)
+        ran = await asyncio.to_thread(round_at, url, folder, given.documents, settings, run)
     finally:
         over.set()
     return ran, worked(await watching)
@@ -111,17 +114,27 @@ def bench(url: str, model: Path, store: Store, folder: Path, given: argparse.Nam
     return found
 
 
+def served(model: Path, folder: Path) -> AbstractAsyncContextManager[Served]:
+    """A vLLM of this machine with the model."""
+    where, port = this_machine(runtime_device()), free_port()
+    config = EngineConfig(max_model_len=2048, start_timeout_sec=1800)
+    command = vllm_command(runtime_python(), str(model), port, config, where)
+    env = vllm_environment(where) | {"VLLM_SERVER_DEV_MODE": "1"}  # which has /reset_prefix_cache
+    return serve("vLLM", command, env, port, folder / "vllm.log", config, frame.note, lambda _: None)
+
+
+async def forget(url: str) -> None:
+    """Empty the server's prefix cache."""
+    async with httpx.AsyncClient(timeout=60) as http:
+        (await http.post(url.removesuffix("/v1") + "/reset_prefix_cache")).raise_for_status()
+
+
 async def both(given: argparse.Namespace, folder: Path) -> list[Figure]:
     """Serve the model, and ask it in both ways."""
-    model, where, port = default_model(), this_machine(runtime_device()), free_port()
-    config = EngineConfig(max_model_len=2048, max_in_flight=given.in_flight, start_timeout_sec=1800)
-    command = vllm_command(runtime_python(), str(model), port, config, where)
-    env = vllm_environment(where) | {"VLLM_SERVER_DEV_MODE": "1"}
-    quiet: Callable[[str], None] = lambda _: None  # noqa: E731
-    async with serve("vLLM", command, env, port, folder / "vllm.log", config, frame.note, quiet) as server:
+    model = default_model()
+    async with served(model, folder) as server:
         ran, (seconds, read, written) = await pipeline(server.url, folder, given)
-        async with httpx.AsyncClient(timeout=60) as http:
-            (await http.post(server.url.removesuffix("/v1") + "/reset_prefix_cache")).raise_for_status()
+        await forget(server.url)
         theirs = await asyncio.to_thread(bench, server.url, model, ran.store, folder, given)
     own = (theirs["total_input_tokens"] + theirs["total_output_tokens"]) / theirs["duration"]
     return [
