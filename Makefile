@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help env setup round server deploy test chaos automation lint clean distclean
+.PHONY: help env setup round server deploy test chaos bench automation lint clean distclean
 
 help:
 	@echo "make round      one self-play round of the demo preset; makes both environments first"
@@ -20,6 +20,7 @@ help:
 	@echo "make deploy     the deployments of prefect.yaml, at the Prefect server of PREFECT_API_URL"
 	@echo "make test       all tests, the real server, model and trainer included"
 	@echo "make chaos      KILLS=200 kills of controller, server and trainer at random moments, nothing lost (ARGS=--seed=7)"
+	@echo "make bench      all benchmarks, medians of three, into benchmarks/RESULTS.md; hours (ARGS='sampler busy --runs 1')"
 	@echo "make automation marks runs whose process died as crashed, at the Prefect server of PREFECT_API_URL"
 	@echo "make lint       ruff, mypy and the check that imports stay light"
 	@echo "make env        the controller's environment only ($(VENV))"
@@ -50,6 +51,9 @@ test: setup
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos.harness --kills $(KILLS) $(ARGS)
+
+bench: setup
+	$(BIN)/python -m benchmarks $(ARGS)
 
 server: $(STAMP)
 	@$(BIN)/python -m flows.deploy.server --port $(PORT)

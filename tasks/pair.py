@@ -1,8 +1,8 @@
 """Pair: best against worst answer becomes a preference pair, if it passes the filters (paper section 3.5)."""
 
+import heapq
 import math
 import random
-import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,12 @@ from tasks.staging.stage import TASK_OPTIONS, Round
 from tasks.texts.thoughts import split
 
 Row = dict[str, Any]
-TABLES_READ = ("problems", "answers", "rubrics", "ratings")
+READ = {  # no more of them: criteria and thoughts are most of what there is
+    "problems": ("problem_id", "problem", "status"),
+    "answers": ("answer_id", "problem_id", "rollout", "text", "final", "words"),
+    "rubrics": ("problem_id", "status"),
+    "ratings": ("answer_id", "score", "status"),
+}  # fmt: skip
 LEAST_MARGIN = 1e-12  # what floating point may make of equal scores
 
 
@@ -104,7 +109,7 @@ def choose(rated: list[Rated], config: PairingConfig, lot: int = 0, cutoff: floa
     if len(rated) < config.min_answers:
         return [Outcome(None, "few_answers", f"{len(rated)} rated answers; {config.min_answers} are needed")]
     scores = [answer.score for answer in rated]
-    deviation = statistics.pstdev(scores)
+    deviation = math.dist(scores, [math.fsum(scores) / len(scores)] * len(scores)) / math.sqrt(len(scores))
     if deviation < config.min_deviation or max(scores) - min(scores) < LEAST_MARGIN:
         reason = f"the scores' deviation {deviation:.4f} is below {config.min_deviation}, or none at all"
         return [Outcome(None, "tie", reason)]
@@ -179,14 +184,29 @@ def _random(rated: list[Rated], config: PairingConfig, lot: int) -> Outcome:
 
 
 def _by_margin(rated: list[Rated]) -> Iterator[Two]:
-    """Every two answers, better one first, widest margin first; ties in margin by length gap, then by id."""
+    """Every two answers, better one first, widest margin first; ties in margin by length gap, then by id.
 
-    def order(two: Two) -> tuple[float, int, str, str]:
+    Of the hundreds that there are mostly the first is wanted, so they are not all sorted: a heap has the widest that is
+    left of each better answer, which follow each other from the worst answer upwards.
+    """
+
+    def order(two: Two) -> tuple[int, str, str]:
         best, worst = two
-        return worst.score - best.score, abs(best.words - worst.words), best.answer_id, worst.answer_id
+        return abs(best.words - worst.words), best.answer_id, worst.answer_id
 
     ranked = sorted(rated, key=lambda answer: (-answer.score, answer.answer_id))
-    yield from sorted(combinations(ranked, 2), key=order)
+    heap = [(ranked[-1].score - best.score, at, len(ranked) - 1) for at, best in enumerate(ranked[:-1])]
+    heapq.heapify(heap)
+    while heap:
+        margin, together = heap[0][0], list[Two]()
+        while heap and heap[0][0] == margin:
+            _, at, other = heap[0]
+            together.append((ranked[at], ranked[other]))
+            if other - 1 > at:
+                heapq.heapreplace(heap, (ranked[other - 1].score - ranked[at].score, at, other - 1))
+            else:
+                heapq.heappop(heap)
+        yield from sorted(together, key=order)
 
 
 def cutoff_of(margins: list[float], fraction: float) -> float | None:
@@ -202,7 +222,7 @@ def round_cutoff(round_: Round, shards: Sequence[str]) -> float | None:
         return None
     margins = []
     for shard in shards:
-        problems, answers, rubrics, ratings = (round_.read(table, shard) for table in TABLES_READ)
+        problems, answers, rubrics, ratings = (round_.read(table, shard, columns) for table, columns in READ.items())
         rows = pair(round_.plan, problems, answers, rubrics, ratings)
         margins += [abs(row["margin"]) for row in rows if row["status"] == "ok"]
     return cutoff_of(margins, config.top_fraction)
@@ -242,7 +262,7 @@ async def pair_task(round_: Round, shard: str) -> Any:
         round_.progress.shard("pair", reused=True)
         return Completed(name="Reused", message=f"{shard} is there already")
     plan, store = round_.plan, round_.store
-    problems, answers, rubrics, ratings = (round_.read(table, shard) for table in TABLES_READ)
+    problems, answers, rubrics, ratings = (round_.read(table, shard, columns) for table, columns in READ.items())
     pairs = pair(plan, problems, answers, rubrics, ratings, round_.cutoff)
     footer = plan.footer("pair") | {"shard": shard}
     wanted = preferences(plan, problems, answers, pairs)
