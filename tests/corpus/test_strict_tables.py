@@ -43,6 +43,10 @@ CASES: dict[str, tuple[str, list[str] | None, dict[int | None, str]]] = {
     "empty-more": ("id,text\n1,One.,,\n", ["One."], {}),
     "header-only": ("id,text\n", [], {None: "no rows"}),
     "two-columns": ("id,text,text\n1,a,b\n", [], {None: "several columns"}),
+    "titles": ("Ward report,,\nMade today,,\n,,\nid,text,by\n1,One.,me\n", ["One."], {1: "to 3 not read"}),
+    "comments": ("# made 2024, by us\nid,text\n1,One.\n", ["One."], {1: "the header, which is line 2"}),
+    "title-and-tabs": ("A title\n\nid\ttext\n1\tOne, two.\n", ["One, two."], {1: "not read"}),
+    "title-or-row": ("code,kind\n1,text\n2,image\n", [], {None: "Line 2 has it: if it is the header, take off"}),
     "no-column": ("id,body\n1,a\n", [], {None: "corpus.text_column"}),
 }
 
