@@ -104,6 +104,7 @@ class _Table:
         self._header: list[str] = []
         self._options: dict[str, Any] = {}
         self._numbers: list[int] | None = None  # columns with a number in every row so far
+        self._before: list[str] = []  # the row before
         self._above: BadRecord | None = None  # what stands above the header
 
     def records(self) -> Iterator[Record]:
@@ -222,6 +223,7 @@ class _Table:
             self._numbers = [at for at, value in enumerate(row[:wanted]) if at != text and _number(value)]
         elif self._numbers and not all(_number(row[at]) for at in self._numbers):
             self._numbers = [at for at in self._numbers if _number(row[at])]
+        self._before = row
         return from_text_row(place, dict(zip(self._header, row, strict=False)), self._columns)
 
     def _refused(self, place: Place, taken: list[str], why: str) -> BadRecord:
@@ -264,14 +266,16 @@ class _Table:
         """Whether a field of many lines holds rows of this table: all of them parse, with numbers where this one has.
 
         A lost quote that a later one happens to close is CSV without a fault; a text whose every line is such a row is
-        none that people write.
+        none that people write, but for a list in it, whose numbers do not go on where this row's are.
         """
         inner = taken[1:-1] or taken[1:]
-        numbers = [at for at in self._numbers or [] if at < len(row)]
+        numbers = [at for at in self._numbers or [] if at < len(row) and _number(row[at])]
         if not numbers or not all(self._is_row(line, numbers) for line in inner):
             return False
-        next_ = self._alone(inner[0]) or []
-        return len(taken) > 2 or any(float(next_[at]) == float(row[at]) + 1 for at in numbers)
+        rows = [row, *(self._alone(line) or [] for line in inner)]
+        counting = [at for at in numbers if self._before and _next(self._before, row, at)]  # such as an id
+        on = [at for at in counting or numbers if all(_next(one, other, at) for one, other in itertools.pairwise(rows))]
+        return bool(on) or (len(taken) > 2 and not counting)
 
     def _skip(self, taken: list[str]) -> None:
         """Leaves a huge row behind: to the end of its line, or of the line that closes its quote."""
@@ -282,6 +286,11 @@ class _Table:
             inside ^= line.count('"') % 2
             if not inside and line.endswith(("\n", "\r")):
                 return
+
+
+def _next(row: Sequence[str], other: Sequence[str], at: int) -> bool:
+    """Whether a number goes on by one from a row to another."""
+    return float(other[at]) == float(row[at]) + 1
 
 
 def _filled(line: str, delimiter: str) -> int:
