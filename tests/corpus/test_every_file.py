@@ -112,6 +112,8 @@ def test_links_are_followed_once_and_only_regular_files_are_opened(tmp_path: Pat
     assert documents == ["a.txt", "again/b.txt"]
     assert all(word in " ".join(bad.values()) for word in ("FIFO", "nowhere", "linked, self"))
     assert "FIFO" in played(corpus / "f.txt")[1]["f.txt"]
+    with pytest.raises(UserError, match="a link to nowhere, where nothing is"):
+        played(corpus / "dead.txt")
 
 
 def test_names_that_differ_in_an_undecodable_byte_give_two_ids(tmp_path: Path) -> None:
