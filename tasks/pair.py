@@ -4,7 +4,8 @@ Controls (`pairing.control`) leave everything as it is but what a training is to
 two (`shuffled`, `reversed`, `flipped` in a share), or the judge, in whose place stands what costs nothing
 (`own_likelihood`: the mean log-probability of its tokens by the model that wrote it; `length`: words). These two make
 as many pairs of the same problems as the judge does, so that budgets are equal; scores and margin of the row stay the
-judge's, and tell by `margin > 0` how often it would agree.
+judge's, and tell by `margin > 0` how often it would agree. Short and repetitive texts are likely ones a token: within
+`max_length_gap_words` that is what this control would teach.
 """
 
 import math

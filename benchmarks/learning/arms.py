@@ -60,6 +60,7 @@ def config_of(size: Size, arm: str, seed: int, judge: str | None, first: bool) -
         "suites": ("heldout", "grounded"), "problems": size.heldout_documents * size.problems_per_document,
         "answers": 2, "probes": 0,
     }  # fmt: skip
+    data["engine"] |= {"timeout_sec": 1800.0}  # a loaded machine is slow, not broken
     data["gate"] |= {"audits": "off"}  # which look at rubrics and judges, and would stop a control for being one
     if arm != BASE and first:
         data["reuse"] = {"ratings": f"{run_name(BASE, seed)}/0"}

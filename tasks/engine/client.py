@@ -81,7 +81,8 @@ class Client:
         if request.output and self.config.output_format == "json_schema":
             name, schema = request.output
             params["response_format"] = {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
-        params |= {"logprobs": True} if request.logprobs else {}
+        if request.logprobs and self.able.top_logprobs:  # some servers tell none without alternatives beside them
+            params |= {"logprobs": True, "top_logprobs": 1}
         params = shaped(params | request.sampling.beyond_openai(), self._changes)
         answer, call = await self._chat(request.messages, request.sampling.max_tokens, params)
         return Generation(
