@@ -76,6 +76,6 @@ def test_the_table_has_a_line_a_round_and_what_is_missing_is_a_dash(tmp_path: Pa
     ]
     lines = table(found).splitlines()
     assert lines[2].startswith("| no training | 0 | - | - | - | - | 0.900 (0.800 to 1.000) | - |")
-    assert lines[4] == "| reversed | 0 | 1 | 9 | 0% | - | - | - | - | - |"
+    assert lines[4] == "| reversed | 0 | 1 | 9 | 0% | - | - | - | - | - | - |"
     plot(found, tmp_path / "plot.svg")
     assert "share of pairs that are right" in (tmp_path / "plot.svg").read_text()

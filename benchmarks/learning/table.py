@@ -85,7 +85,7 @@ def line(root: Path, arm: str, seed: int) -> str:
 
 COLUMNS = {
     "score": "heldout.score", "difference to the model before": "heldout.difference",
-    "grounded": "grounded.score", "grounded, difference": "grounded.difference",
+    "grounded": "grounded.score", "grounded, difference": "grounded.difference", "agreement": "grounded.agreement",
 }  # fmt: skip
 
 

@@ -12,7 +12,9 @@ exam, so that words of every text weigh little without a list of them. Of an ans
 
 each from 0 to 1; a problem's figure is the mean over its answers, intervals are over problems. What a fact says beyond
 the document counts for nothing, nor does a word that the problem gives away. An answer that is not there has no figure,
-and the shares say how many are (as in `heldout`).
+and the shares say how many are (as in `heldout`). Where that suite rates the same answers, `agreement` is the
+correlation (Pearson, over answers) of the judge's scores with these: a judge whose scores rise from round to round
+while it falls praises something else than what it was told to.
 
 Example: the document has "retina" and "vision" beyond the problem, each in this document alone. An answer with "vision"
 has words = 1/2; a fact "it harms the retina" has facts = 0.
@@ -23,18 +25,20 @@ so look at `precision` beside it, which a longer answer that wanders off loses. 
 good one is; the reference's own score, written with the document in view, is the scale.
 """
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import StatisticsError, fmean
+from statistics import correlation as pearson
 
 from schemas.tables import REFERENCE
 from tasks.answer import ended
 from tasks.evaluation.bench import Bench, Measure
-from tasks.evaluation.heldout import answers_of, exam
+from tasks.evaluation.heldout import answers_of, exam, scores_of
 from tasks.evaluation.shares import Marks, gap_measures, share_measures
-from tasks.evaluation.statistics import mean_interval
+from tasks.evaluation.statistics import bootstrap, mean_interval
 from tasks.storage.store import Row
 from tasks.texts.measures import content_words
 
@@ -106,6 +110,9 @@ async def grounded(bench: Bench) -> list[Measure]:
         values["reference_score"] = [one["score"] for one in references if one["score"] is not None]
         measures += [_measure(subject.model_id, name, mean_interval(v, *draws), len(v)) for name, v in values.items()]
         measures += share_measures(subject.model_id, marks[-1]["score"])
+        if "heldout" in settings.suites:
+            judged = (await scores_of(bench, test, subject))[0]
+            measures.append(_agreement(subject.model_id, judged, marks[-1]["score"], draws))
     if bench.parent:
         ours, theirs = marks
         measures += gap_measures(bench.candidate.model_id, ours["score"], theirs["score"], *draws)
@@ -128,6 +135,29 @@ def _marks(
         for problem, mine in of.items()
     }
     return Marks(scores, {p: [row is not None and ended(row) for row in mine] for p, mine in of.items()})
+
+
+Points = list[tuple[float, float]]  # of the answers to one problem: the judge's score, and the one of this suite
+
+
+def _agreement(model_id: str, judged: Marks, counted: Marks, draws: tuple[int, int]) -> Measure:
+    pairs = ((zip(judged.scores[problem], counted.scores[problem], strict=True)) for problem in sorted(judged.scores))
+    found: list[Points] = [[(a, b) for a, b in of if a is not None and b is not None] for of in pairs]
+    found = [points for points in found if points]
+    value = correlation(found)
+    why = None if value is not None else "no two answers differ in both scores"
+    status = "ok" if value is not None else "not_run"
+    return Measure(model_id, "agreement", value, *bootstrap(found, correlation, *draws), len(found), status, why)
+
+
+def correlation(found: Sequence[Points]) -> float | None:
+    """Pearson's, over all answers; None where one of the two is the same for all."""
+    points = [point for of in found for point in of]
+    if len({a for a, _ in points}) < 2 or len({b for _, b in points}) < 2:
+        return None
+    with contextlib.suppress(StatisticsError):
+        return pearson([a for a, _ in points], [b for _, b in points])
+    return None
 
 
 def _measure(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.gating import EvaluationConfig, GateConfig
-from tasks.evaluation.grounded import found_in, known_of, weights_of
+from tasks.evaluation.grounded import correlation, found_in, known_of, weights_of
 from tasks.models.gate import decide
 from tasks.storage.db import connect
 from tasks.storage.store import Store
@@ -70,6 +70,12 @@ def test_without_a_fact_of_the_document_the_words_alone_are_the_score() -> None:
 def test_it_tells_answers_apart_in_other_languages(document: str, good: str, bad: str) -> None:
     known, weight = known_of("LHON?", document, []), weights_of([document])
     assert (found_in(good, known, weight)["score"] or 0) > 0.1 > (found_in(bad, known, weight)["score"] or 0)
+
+
+def test_agreement_is_the_correlation_over_answers() -> None:
+    assert correlation([[(1.0, 0.1), (2.0, 0.2)], [(0.0, 0.0)]]) == pytest.approx(1.0)
+    assert correlation([[(1.0, 0.2), (2.0, 0.1)]]) == pytest.approx(-1.0)
+    assert correlation([[(1.0, 0.2), (1.0, 0.1)]]) is None and correlation([]) is None
 
 
 def test_the_gate_can_decide_by_it() -> None:
