@@ -22,7 +22,7 @@ help:
 	@echo "make test       all tests, the real server, model and trainer included"
 	@echo "make chaos      KILLS=200 kills of controller, server and trainer at random moments, nothing lost (ARGS=--seed=7)"
 	@echo "make automation marks runs whose process died as crashed, at the Prefect server of PREFECT_API_URL"
-	@echo "make learning   does it learn what it is told? a judge right by rule, controls; an hour (QUICK=1: 10 minutes)"
+	@echo "make learning   does it learn what it is told? a judge right by rule, controls; an hour (QUICK=1: 15 minutes)"
 	@echo "make lint       ruff, mypy and the check that imports stay light"
 	@echo "make env        the controller's environment only ($(VENV))"
 	@echo "make setup      and the runtime environment, for vLLM and OpenRLHF (DEVICE=auto, cpu or cuda)"

@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.learning", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="one round of three arms, about 10 minutes")
+    parser.add_argument("--quick", action="store_true", help="one round of three arms: a quarter of an hour")
     parser.add_argument("--self", action="store_true", dest="own", help="the model as its own judge")
     parser.add_argument("--curve", action="store_true", help="one round each with 0 to 50 %% of the pairs flipped")
     parser.add_argument("--arms", nargs="+", choices=sorted(ARMS), help="only these")
@@ -69,6 +69,7 @@ def _run(given: argparse.Namespace, root: Path) -> None:
     size = replace(QUICK if given.quick else Size(), extra=tuple(given.extra))
     size = replace(size, **{name: getattr(given, name) for name in named if getattr(given, name) is not None})
     size = replace(size, rounds=1, arms=CURVE) if given.curve else size
+    size = replace(size, once=() if given.arms else size.once)
     names = tuple(given.arms or size.arms)
     root.mkdir(parents=True, exist_ok=True)
     with judging() as url:

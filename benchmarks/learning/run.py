@@ -37,7 +37,7 @@ async def arm(size: Size, name: str, seed: int, judge: str | None, root: Path) -
     if not exam.exists():
         shutil.copytree(root / run_name(BASE, seed) / NESTED, exam.with_name("copying"), dirs_exist_ok=True)
         exam.with_name("copying").rename(exam)
-    for number in range(size.rounds):
+    for number in range(size.rounds_of(name)):
         config = _from_last(config_of(size, name, seed, judge, first=number == 0), store, number)
         began = time.monotonic()
         try:
