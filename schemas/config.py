@@ -167,6 +167,9 @@ class SamplingConfig(Section):
         "drop", description="an answer cut at max_tokens: not used, or used up to its last full sentence"
     )
     seed: int = Field(0, description="another seed draws other texts from the same prompts")
+    own_likelihood: bool = Field(
+        False, description="keep how likely each answer was to the model that wrote it (answers.own_logprob)"
+    )
 
 
 class RubricConfig(Section):
@@ -208,6 +211,9 @@ class RatingConfig(Section):
     )
 
 
+Control = Literal["none", "shuffled", "reversed", "flipped", "random", "own_likelihood", "length"]
+
+
 class PairingConfig(Section):
     """How answers become preference pairs."""
 
@@ -225,11 +231,13 @@ class PairingConfig(Section):
     )
     top_fraction: float = Field(0.4, gt=0.0, le=1.0, description="share of problems that top_fraction keeps")
     max_pairs_per_problem: Positive = Field(8, description="pairs that all_above_margin keeps, widest first")
-    control: Literal["none", "shuffled", "random"] = Field(
+    control: Control = Field(
         "none",
-        description="for experiments. shuffled: which of the two is chosen is drawn by lot; random: two answers are "
-        "drawn by lot, the better one is chosen",
+        description="for experiments. shuffled: which of the two is chosen is drawn by lot; reversed: the worse one "
+        "is; flipped: it is in flipped_share of the pairs; random: two answers are drawn by lot, the better one is "
+        "chosen; own_likelihood, length: of the same problems the likeliest answer by the model itself, or the longest",
     )
+    flipped_share: Share = Field(0.25, description="share of the pairs that control=flipped turns round, by lot")
 
 
 class ReuseConfig(Section):
@@ -343,6 +351,12 @@ class Config(Section):
             if name not in self.models and name != FROZEN:
                 known = ", ".join(sorted({*self.models, FROZEN}))
                 raise ValueError(f"{setting} names the model {name!r}, but models has only: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _likelihood_is_kept(self) -> "Config":
+        if self.pairing.control == "own_likelihood" and not self.sampling.own_likelihood:
+            raise ValueError("pairing.control=own_likelihood needs sampling.own_likelihood=true, which keeps it")
         return self
 
     @model_validator(mode="after")

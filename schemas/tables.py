@@ -87,6 +87,8 @@ TABLES: dict[str, Table] = {
             *OUTCOME,
             ("generation_id", TEXT),
             REUSED,
+            ("own_logprob", FLOAT),  # mean of its tokens, by the model that wrote it, in nats
+            later=("own_logprob",),
         ),
         _table(
             "rubrics",
@@ -240,6 +242,8 @@ TABLES: dict[str, Table] = {
             ("seconds", FLOAT),
             ("attempt", INT),
             REUSED,
+            ("mean_logprob", FLOAT),
+            later=("mean_logprob",),
         ),
     )
 }

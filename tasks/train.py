@@ -155,6 +155,8 @@ def _model_row(plan: Plan, store: Store, trained: TrainedModel) -> Row:
     left_over, typed = kept % plan.config.training.batch_size, len(trained.prepared.control_tokens)
     notes = [f"{left_over} pairs were no whole batch and took no part"] * bool(left_over)
     notes += [f"{typed} pairs took no part, for their answers' words become control tokens"] * bool(typed)
+    if (control := plan.config.pairing.control) != "none":
+        notes.append(f"a control: pairing.control = {control}")
     return {
         "model_id": model_id(plan), "parent_model_id": plan.models["policy"],
         "path": below_root(store, str(trained.path)),

@@ -80,6 +80,9 @@ def print_funnel(store: Store, round_: int, out: Console) -> None:
     for stage, total, ok, _share in rows:
         table.add_row(stage, str(total), str(ok), reasons.get(stage) or "")
     out.print(table)
+    query = "SELECT control FROM rounds WHERE round = ? AND control IS NOT NULL"
+    for (control,) in con.execute(query, [round_]).fetchall():
+        out.print(f"The pairs are a control (pairing.control = {control}), not the judge's.", markup=False)
 
 
 def gap_of(con: DuckDBPyConnection, round_: int) -> Row:

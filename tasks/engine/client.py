@@ -18,7 +18,7 @@ from tasks.engine.parameters import params_of, shaped
 from tasks.engine.protocol import Budget, Choice, Generation, Likelihood, Message, Request
 from tasks.engine.replicas import Replica
 from tasks.engine.replies import Reply, choices_of, read_chat
-from tasks.engine.scores import first_token, target_logprob
+from tasks.engine.scores import first_token, mean_logprob, target_logprob
 from tasks.engine.tokenizer import LocalTokenizer
 from tasks.engine.tries import Watched
 from tasks.texts.secrets import keep_secret, struck_known
@@ -82,6 +82,8 @@ class Client:
         if request.output and self.config.output_format == "json_schema":
             name, schema = request.output
             params["response_format"] = {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+        if request.logprobs and self.able.top_logprobs:  # some servers tell none without alternatives beside them
+            params |= {"logprobs": True, "top_logprobs": 1}
         params = shaped(params | request.sampling.beyond_openai(), self._changes)
         answer, call = await self._chat(request.messages, request.sampling.max_tokens, params)
         return Generation(
@@ -92,6 +94,7 @@ class Client:
             prompt_tokens=answer.prompt_tokens if answer else None,
             completion_tokens=answer.completion_tokens if answer else None, seconds=call.seconds,
             attempt=request.attempt,
+            mean_logprob=mean_logprob(answer.tokens) if answer and request.logprobs else None,
         )  # fmt: skip
 
     async def likelihood(self, request: Likelihood) -> Generation:

@@ -27,8 +27,9 @@ READS = {
 }  # fmt: skip
 # How many rows there are is not what any one of them is: with more answers, those that there are stay.
 NOT_IN_KEYS = frozenset(
-    {"sampling.answers", "task.problems_per_document", "task.max_similarity", "task.max_attempts", "earlier_rounds"}
-)
+    {"sampling.answers", "task.problems_per_document", "task.max_similarity", "task.max_attempts", "earlier_rounds",
+     "sampling.own_likelihood"}
+)  # fmt: skip
 # raised when the code of a stage makes other rows from the same settings
 VERSIONS = {"shard": 1, "propose": 1, "answer": 1, "rubric": 1, "rate": 1, "probe": 1, "pair": 1, "train": 1}
 _PROBLEMS = ("problems_per_document", "max_similarity", "min_reference_words")
@@ -155,7 +156,7 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
     if stage == "shard":
         return {"corpus": config.corpus.model_dump()}
     if stage == "pair":
-        return {"pairing": config.pairing.model_dump(), "training.target": config.training.target}
+        return {"pairing": _pairing(config), "training.target": config.training.target}
     if stage == "train":
         training = config.training.model_dump(exclude={"timeout_sec", "save_steps", "processes", "enabled", "target"})
         return {"training": training, **_identity(models["policy"])}
@@ -179,6 +180,7 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
         own |= {f"task.{key}": getattr(config.task, key) for key in _PROBLEMS}
     if stage == "answer":
         own |= {"sampling.answers": config.sampling.answers, "sampling.cut_answers": config.sampling.cut_answers}
+        own |= {"sampling.own_likelihood": True} if config.sampling.own_likelihood else {}  # rows made before had none
     if stage == "rubric":
         own |= {"rubric": config.rubric.model_dump(exclude={"criteria"}) | {"shown_answers": shown_answers(config)}}
     if stage in ("rate", "probe"):
@@ -206,6 +208,11 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
+
+
+def _pairing(config: Config) -> dict[str, Any]:
+    """The pairing section without the share that only one control looks at."""
+    return config.pairing.model_dump(exclude=set() if config.pairing.control == "flipped" else {"flipped_share"})
 
 
 def _rating(config: Config) -> dict[str, Any]:
