@@ -1,0 +1,72 @@
+"""Choices, JSON schemas, tokens and log-probabilities: what a server obeys and tells."""
+
+import json
+from typing import Any
+
+import httpx
+
+from schemas.errors import PopError
+from tasks.engine.capabilities import Obeyed
+from tasks.engine.dialects import in_order, said
+from tasks.engine.examine.asking import DIGITS, NATURAL, PROMPT, Asking, require_there, tells, text_of
+from tasks.engine.faults import Rejected
+
+_SCHEMA = {
+    "type": "object", "properties": {"digit": {"type": "string", "enum": list(DIGITS)}}, "required": ["digit"],
+    "additionalProperties": False,
+}  # fmt: skip
+
+
+async def choices(ask: Asking, owner: str, listed: int) -> tuple[str, bool]:
+    """The dialect in which a choice is obeyed, and whether its words' log-probabilities are listed."""
+    for dialect in in_order(owner):
+        body = ask.standard | {"temperature": 0.0, "max_tokens": dialect.tokens}
+        if listed:
+            body |= {"logprobs": True, "top_logprobs": listed} | dialect.logprobs(DIGITS)
+        answer = await ask.optional(body, dialect.constrain(DIGITS))
+        if answer and said(text_of(answer)).strip() in DIGITS:
+            if listed and not tells(answer):  # of what a model would hardly say, some servers list nothing
+                answer = await ask.optional(body, dialect.constrain(DIGITS), NATURAL) or answer
+            return dialect.name, tells(answer)
+    return "none", False
+
+
+async def json_schema(ask: Asking) -> Obeyed:
+    """What becomes of a `response_format` with a schema."""
+    form = {"type": "json_schema", "json_schema": {"name": "digit", "strict": True, "schema": _SCHEMA}}
+    body = ask.standard | {"temperature": 0.0, "max_tokens": 32}
+    try:
+        answer = await ask.chat(body, {"response_format": form})
+        return "obeyed" if json.loads(text_of(answer))["digit"] in DIGITS else "ignored"
+    except Rejected:
+        return "refused"
+    except (PopError, ValueError, TypeError, KeyError) as error:
+        require_there(error)
+        return "ignored"
+
+
+async def tokenizer(ask: Asking) -> tuple[Any, list[int]]:
+    """Whose form `/tokenize` has, and the ids of a prompt, where they can be used as one."""
+    for form, body in (
+        ("vllm", {"model": ask.name, "prompt": PROMPT, "add_special_tokens": False}),
+        ("llama.cpp", {"content": PROMPT}),
+    ):
+        try:
+            tokens = (await ask.post("/tokenize", body))["tokens"]
+        except (PopError, httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            require_there(error)
+            return "none", []
+        if isinstance(tokens, list) and tokens and all(type(token) is int for token in tokens):
+            return form, tokens if form == "vllm" else []
+    return "none", []
+
+
+async def prompt_logprobs(ask: Asking, tokens: list[int]) -> bool:
+    """Whether a prompt's tokens have log-probabilities, in vLLM's way."""
+    try:
+        answer = await ask.completion(tokens, {"prompt_logprobs": 0})
+        given = answer.choices[0].model_dump().get("prompt_logprobs")
+        return isinstance(given, list) and len(given) == len(tokens) and str(tokens[-1]) in given[-1]
+    except (Rejected, PopError, AttributeError, IndexError, TypeError) as error:
+        require_there(error)
+        return False
