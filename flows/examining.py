@@ -89,6 +89,8 @@ def summary(able: Capabilities) -> str:
     """What was found, on a line."""
     choices = f"choices by {able.choices}" if able.choices != "none" else "no constrained choices"
     logprobs = f"{able.top_logprobs} log-probabilities" if able.top_logprobs else "no log-probabilities"
+    if able.choice_logprobs and not able.choices_only:
+        logprobs += " as if unconstrained (logprob rates only what a judge would have marked by itself)"
     prompt = "and those of prompts" if able.prompt_logprobs else "none of prompts"
     context = f"context {able.context}" if able.context else "context not told"
     schema = f"JSON schemas {able.json_schema}"

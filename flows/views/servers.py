@@ -48,6 +48,7 @@ def _facts(able: Capabilities) -> dict[str, str]:
     schema = {"obeyed": "obeyed", "ignored": "ignored: outputs are only checked", "refused": "refused"}
     logprobs = f"{able.top_logprobs} a token" if able.top_logprobs else "none"
     of_choice = "" if not able.top_logprobs else f", of choices {'too' if able.choice_logprobs else 'not'}"
+    of_choice += ", but as if unconstrained" * bool(able.choice_logprobs and not able.choices_only)
     return {
         "owner": able.owner or "not told",
         "name": listed[able.listed],

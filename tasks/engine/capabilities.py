@@ -28,6 +28,7 @@ class Capabilities:
         json_schema: what becomes of a `response_format` with a schema.
         top_logprobs: how many log-probabilities a token are listed, of 20 asked for.
         choice_logprobs: whether those of a choice's words are.
+        choices_only: whether these are of the words alone, and not of all that could be said without the constraint.
         prompt_logprobs: whether a prompt's tokens have log-probabilities, by vLLM's `prompt_logprobs`.
         refused: parameters that the server refuses, each with its own words.
         requests: that it took to find out.
@@ -42,6 +43,7 @@ class Capabilities:
     json_schema: Obeyed = "obeyed"
     top_logprobs: int = 20
     choice_logprobs: bool = True
+    choices_only: bool = True
     prompt_logprobs: bool = True
     refused: Mapping[str, str] = field(default_factory=dict)
     requests: int = 0
@@ -81,6 +83,7 @@ def common(found: Sequence[Capabilities]) -> Capabilities:
         json_schema=next((other.json_schema for other in found if other.json_schema != "obeyed"), "obeyed"),
         top_logprobs=min(other.top_logprobs for other in found),
         choice_logprobs=same and all(other.choice_logprobs for other in found),
+        choices_only=same and all(other.choices_only for other in found),
         prompt_logprobs=all(other.prompt_logprobs for other in found),
         refused={name: why for other in found for name, why in other.refused.items()},
         requests=sum(other.requests for other in found), drawing=common_drawing([other.drawing for other in found]),

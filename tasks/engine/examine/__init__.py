@@ -96,13 +96,13 @@ async def _whole(ask: Asking, adds_nothing: bool) -> Capabilities:
     owner = str((card or (cards or [{}])[0]).get("owned_by") or "")
     ask.standard = {name: value for name, value in ask.standard.items() if name not in refused}
     listed = len((content_of(answer) or [{}])[0].get("top_logprobs") or []) if answer else 0
-    dialect, of_choice = await choices(ask, owner, listed)
+    dialect, of_choice, only = await choices(ask, owner, listed)
     form, tokens = await tokenizer(ask)
     schema = await json_schema(ask)
     of_prompts = await prompt_logprobs(ask, tokens) if tokens else False
     drawn = None if adds_nothing else await drawing(ask, owner)
     return Capabilities(
         listed=None if cards is None else card is not None, owner=owner, context=context(card or {}), tokenizer=form,
-        choices=dialect, json_schema=schema, top_logprobs=listed, choice_logprobs=of_choice,
+        choices=dialect, json_schema=schema, top_logprobs=listed, choice_logprobs=of_choice, choices_only=only,
         prompt_logprobs=of_prompts, refused=refused, requests=ask.requests, drawing=drawn,
     )  # fmt: skip

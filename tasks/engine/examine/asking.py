@@ -1,6 +1,7 @@
 """Tiny requests to one server, and what they may come to: refused, failed, late, or nobody there."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -126,4 +127,16 @@ def text_of(answer: Body) -> str:
 
 def tells(answer: Body) -> bool:
     """Whether an answer lists the log-probability of a digit where the digit stands."""
-    return any(str(word).strip() in DIGITS for word, _ in word_logprobs(text_of(answer), content_of(answer) or []))
+    return any(str(word).strip() in DIGITS for word, _ in _listed(answer))
+
+
+def held_by_digits(answer: Body) -> float:
+    """Their share of the probability that is listed where the digit stands."""
+    shares = [(str(word).strip() in DIGITS, math.exp(min(0.0, nats))) for word, nats in _listed(answer)]
+    whole = sum(share for _, share in shares)
+    return sum(share for digit, share in shares if digit) / whole if whole else 0.0
+
+
+def _listed(answer: Body) -> list[tuple[Any, float]]:
+    told = word_logprobs(text_of(answer), content_of(answer) or [])
+    return [(word, nats) for word, nats in told if isinstance(nats, int | float)]

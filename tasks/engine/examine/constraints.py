@@ -8,17 +8,23 @@ import httpx
 from schemas.errors import PopError
 from tasks.engine.capabilities import Obeyed
 from tasks.engine.dialects import in_order, said
-from tasks.engine.examine.asking import DIGITS, NATURAL, PROMPT, Asking, require_there, tells, text_of
+from tasks.engine.examine.asking import DIGITS, NATURAL, PROMPT, Asking, held_by_digits, require_there, tells, text_of
 from tasks.engine.faults import Rejected
 
+_ONLY = 0.95  # of the listed probability, held by the words offered
 _SCHEMA = {
     "type": "object", "properties": {"digit": {"type": "string", "enum": list(DIGITS)}}, "required": ["digit"],
     "additionalProperties": False,
 }  # fmt: skip
 
 
-async def choices(ask: Asking, owner: str, listed: int) -> tuple[str, bool]:
-    """The dialect in which a choice is obeyed, and whether its words' log-probabilities are listed."""
+async def choices(ask: Asking, owner: str, listed: int) -> tuple[str, bool, bool]:
+    """The dialect in which a choice is obeyed, whether its words' log-probabilities are listed, and only theirs.
+
+    One in which they are those of the words alone is taken before one in which they are those of all that could have
+    been said without the constraint: there a weak judge's digits hold too little to be a rating.
+    """
+    obeyed: list[tuple[str, bool, bool]] = []
     for dialect in in_order(owner):
         body = ask.standard | {"temperature": 0.0, "max_tokens": dialect.tokens}
         if listed:
@@ -27,8 +33,10 @@ async def choices(ask: Asking, owner: str, listed: int) -> tuple[str, bool]:
         if answer and said(text_of(answer)).strip() in DIGITS:
             if listed and not tells(answer):  # of what a model would hardly say, some servers list nothing
                 answer = await ask.optional(body, dialect.constrain(DIGITS), NATURAL) or answer
-            return dialect.name, tells(answer)
-    return "none", False
+            obeyed.append((dialect.name, tells(answer), held_by_digits(answer) >= _ONLY))
+            if not listed or obeyed[-1][2]:
+                return obeyed[-1]
+    return obeyed[0] if obeyed else ("none", False, False)
 
 
 async def json_schema(ask: Asking) -> Obeyed:
