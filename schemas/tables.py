@@ -149,6 +149,13 @@ TABLES: dict[str, Table] = {
             ("rejected", MESSAGES),
         ),
         _table(
+            "unfit_pairs",  # pairs that are ok, and that the trainer cannot take as this model's tokens
+            "pair_id",
+            ("model_id", TEXT),
+            ("tokens", INT),
+            *OUTCOME,
+        ),
+        _table(
             "training_steps",
             "model_id",
             ("step", INT),

@@ -90,6 +90,7 @@ UNION ALL SELECT run, round, 'rubrics', status, reason FROM rubrics
 UNION ALL SELECT run, round, 'ratings', status, reason FROM ratings
 UNION ALL SELECT run, round, 'comparisons', status, reason FROM comparisons
 UNION ALL SELECT run, round, 'pairs', status, reason FROM pairs
+UNION ALL SELECT run, round, 'training', status, reason FROM unfit_pairs
 UNION ALL SELECT run, round, 'models', if(status IN ('candidate', 'promoted'), 'ok', status), reason FROM models;
 
 -- what fell out where, and why; `rows` of the `count` are in the table

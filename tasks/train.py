@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tasks.staging.stage import TASK_OPTIONS, Round
 from tasks.storage.places import below_root, located
 from tasks.storage.store import Store, publish_local
 from tasks.training.health import PROMPTS, TEXTS
-from tasks.training.openrlhf import TrainedModel, TrainerDied, TrainingJob, Trial, train
+from tasks.training.openrlhf import Prepared, TrainedModel, TrainerDied, TrainingJob, Trial, train
 
 Row = dict[str, Any]
 FILE = "shard-00000"
@@ -69,7 +70,8 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
     folder = store.workdir / "training" / f"round={plan.round:03d}"
     job = training_job(plan, rows, parent, folder, python, device)
     steps = _Steps(round_)
-    trained = await in_thread(lambda: train(job, steps.add, trial(round_, rows)))
+    unfit = unfit_pairs(round_, plan.config.training.max_tokens)
+    trained = await in_thread(lambda: train(job, steps.add, trial(round_, rows), unfit))
     steps.flush()
     for warning in trained.warnings:
         round_.progress.say(f"the trained model: {warning}")
@@ -147,6 +149,27 @@ class _Steps:
         plan, rows = self._round.plan, [self._rows[step] for step in sorted(self._rows)]
         self._round.store.write("training_steps", plan.round, FILE, rows, plan.footer("train"))
         self._written = time.monotonic()
+
+
+def unfit_pairs(round_: Round, max_tokens: int) -> Callable[[Prepared], None]:
+    """A writer of `unfit_pairs`: a row for each pair that is left out because of its tokens."""
+    plan = round_.plan
+
+    def write(prepared: Prepared) -> None:
+        rows = [
+            {**row, "status": "too_long", "reason": f"{row['tokens']} tokens; training.max_tokens is {max_tokens}"}
+            for row in prepared.too_long
+        ] + [
+            {"pair_id": row["pair_id"], "tokens": None, "status": "control_tokens",
+             "reason": f"an answer types {row['token']}, which the tokenizer makes a control token of"}
+            for row in prepared.control_tokens
+        ]  # fmt: skip
+        # a pair that is both is told of once, by the graver
+        rows = list({row["pair_id"]: row | {"model_id": model_id(plan)} for row in rows}.values())
+        if rows:
+            round_.store.write("unfit_pairs", plan.round, FILE, rows, plan.footer("train"))
+
+    return write
 
 
 def _model_row(plan: Plan, store: Store, trained: TrainedModel) -> Row:

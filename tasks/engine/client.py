@@ -84,7 +84,8 @@ class Client:
             params["response_format"] = {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
         if request.logprobs and self.able.top_logprobs:  # some servers tell none without alternatives beside them
             params |= {"logprobs": True, "top_logprobs": 1}
-        params = shaped(params | request.sampling.beyond_openai(), self._changes)
+        beyond = self.able.beyond(request.sampling.beyond_openai(), request.sampling.temperature)
+        params = shaped(params | beyond, self._changes)
         answer, call = await self._chat(request.messages, request.sampling.max_tokens, params)
         return Generation(
             generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,
@@ -145,7 +146,7 @@ class Client:
     async def choice(self, request: Choice) -> Generation:
         """See `Engine.choice`. A server that cannot be constrained is read as it answers."""
         dialect = DIALECTS[self.able.choices if self.config.output_format == "json_schema" else "none"]
-        params: dict[str, Any] = {"temperature": 0.0, "max_tokens": dialect.tokens}
+        params: dict[str, Any] = {"temperature": 0.0, "max_tokens": dialect.tokens} | self.able.beyond({}, 0.0)
         if request.logprobs:
             params |= {"logprobs": True, "top_logprobs": min(_TOP_LOGPROBS, self.able.top_logprobs)}
             params |= dialect.logprobs(request.choices)

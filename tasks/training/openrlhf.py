@@ -30,11 +30,14 @@ from tasks.training.launcher import environment, launcher, processes
 __all__ = ["Prepared", "TrainedModel", "TrainerDied", "TrainingJob", "Trial", "dpo_arguments", "read_rows", "train"]
 
 OnStep = Callable[[dict[str, Any]], None]
+OnPrepared = Callable[[Prepared], None]
 SCRIPTS = Path(__file__).resolve().parent
 SCRIPT_TIMEOUT_SEC = 3600.0  # prepare, finish and check; minutes for a 7B model
 
 
-def train(job: TrainingJob, on_step: OnStep, trial: Trial | None = None) -> TrainedModel:
+def train(
+    job: TrainingJob, on_step: OnStep, trial: Trial | None = None, on_prepared: OnPrepared = lambda _: None
+) -> TrainedModel:  # fmt: skip
     """Train `job` and return the checked model. The same call goes on where an earlier one was stopped.
 
     Args:
@@ -43,6 +46,7 @@ def train(job: TrainingJob, on_step: OnStep, trial: Trial | None = None) -> Trai
             rows of an earlier attempt that this one continues): step, loss, accuracy, chosen_reward, rejected_reward,
             margin, learning_rate, grad_norm, seconds; null where a number is not finite.
         trial: what the trained model is asked, and the bounds of its figures.
+        on_prepared: called with what became of the pairs, before there may be too few of them.
 
     Raises:
         UserError: the model has no chat template, the pairs do not fit it, or a batch does not fit the processes.
@@ -57,6 +61,7 @@ def train(job: TrainingJob, on_step: OnStep, trial: Trial | None = None) -> Trai
         follow = _follower(paths.metrics, on_step)
         if not paths.model.exists():
             prepared = _prepare(job, paths)
+            on_prepared(prepared)
             refuse_too_few(job, prepared)
             if not paths.saved.exists():
                 _launch(job, prepared, paths, follow)

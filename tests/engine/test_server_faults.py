@@ -4,11 +4,10 @@ import asyncio
 import json
 import re
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from tasks.staging.plan import Plan
 from tasks.staging.stage import Round, run_stage
 from tasks.storage.store import Store
 from tests.engine.samples import DOCUMENTS, plan_with, proposed
+from tests.engine.serving import serving
 from tests.samples import STEPWISE, Quiet, Row, config, plan_of
 
 pytestmark = pytest.mark.usefixtures("own_records")
@@ -114,10 +114,8 @@ class Picky(BaseHTTPRequestHandler):
 def picky(status: int, *poison: str) -> Iterator[str]:
     """The address of a server that does not like some requests."""
     handler = type("Handler", (Picky,), {"status": status, "poison": poison})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-        server.shutdown()
+    with serving(handler) as address:
+        yield f"{address}/v1"
 
 
 @pytest.mark.parametrize(("status", "row_status"), [(400, "rejected"), (422, "rejected"), (500, "failed")])
