@@ -240,6 +240,8 @@ TABLES: dict[str, Table] = {
             ("seconds", FLOAT),
             ("attempt", INT),
             REUSED,
+            ("stop_reason", TEXT),
+            later=("stop_reason",),
         ),
     )
 }

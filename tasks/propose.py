@@ -20,7 +20,9 @@ from tasks.texts.duplicates import Known
 from tasks.texts.length import first_words, has_unspaced, word_count
 from tasks.texts.measures import overlap, points_at_source, repeats_itself, shares_a_word, words_of
 from tasks.texts.phrases import ANSWER_LABELS, QUESTION_LABELS
+from tasks.texts.refusals import refuses
 from tasks.texts.scripts import ends_as_question, language_of, may_be_question
+from tasks.texts.wholeness import unfinished
 
 Row = dict[str, Any]
 LEAST_WORDS = 4  # of a problem
@@ -87,7 +89,7 @@ class Checks:
         Its readers (the judge, and whoever trains on it) see no document, as those of the problem do not.
 
         Raises:
-            Bad: `leaky` or `duplicate`.
+            Bad: `leaky`, `duplicate`, `unfinished` or `refused`.
             Malformed: too short.
         """
         if words_in(proposed.problem) < LEAST_WORDS:
@@ -98,6 +100,10 @@ class Checks:
             raise Malformed(f"the reference answer has {words} words, and not {least} or more")
         if phrase := points_at_source(proposed.reference_answer):
             raise Bad("leaky", f"the reference answer points at its source: {phrase!r}")
+        if why := unfinished(proposed.reference_answer):
+            raise Bad("unfinished", f"the reference answer is not whole: {why}")
+        if refuses(proposed.reference_answer, proposed.problem):
+            raise Bad("refused", "the reference answer declines to answer")
         n = min(5, len(words_of(proposed.reference_answer)))
         if (share := overlap(proposed.reference_answer, proposed.problem, n)) >= LEAK_SHARE:
             raise Bad("leaky", f"{share:.0%} of the reference answer's {n}-grams stand in the problem")

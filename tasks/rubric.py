@@ -156,7 +156,9 @@ async def _stepwise(asker: Asker, rubric_id: str, document: Row, problem: Row, _
         return asker.plan.prompts.render("facts_step", seen, language_of(document["text"]))
 
     prompt, words = await asker.fitting(render, document["words"])
-    asked = await asker.text(rubric_id, "facts", prompt, lambda text: facts_rubric(text, problem["problem"], most))
+    asked = await asker.text(
+        rubric_id, "facts", prompt, lambda text: facts_rubric(text, problem["problem"], most), whole=False
+    )
     return asked, [], _cut_to(words) if words < document["words"] else None
 
 

@@ -1,6 +1,6 @@
 """How every stage asks a model: try again with a fresh seed after a malformed output, and say why in the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +12,7 @@ from tasks.engine.protocol import Choice, Engine, Generation, Message, Request
 from tasks.staging.plan import ROLE_OF, Plan
 from tasks.texts.measures import full_sentences
 from tasks.texts.thoughts import final_answer
+from tasks.texts.wholeness import unfinished
 
 T = TypeVar("T")
 OutputT = TypeVar("OutputT", bound=Output)
@@ -45,15 +46,17 @@ class Asker:
 
     async def text(
         self, subject_id: str, field: str, prompt: str, read: Callable[[str], T], stop: tuple[str, ...] = (),
-        max_tokens: int | None = None, after_leak: str | None = None,
+        max_tokens: int | None = None, after_leak: str | None = None, whole: bool = True,
     ) -> Asked[T]:  # fmt: skip
         """Ask for plain text; `read` checks it and raises `Bad` or `Malformed`.
+
+        What ends in a lead-in or half a sentence (`unfinished`) is asked for again, unless it need not be `whole`.
 
         `after_leak` is asked in place of `prompt` once a try was leaky: it can say what was wrong.
 
         Plain text that was cut at max_tokens is read up to its last full sentence; the reason says so.
         """
-        return await self._ask(subject_id, field, prompt, read, None, stop, max_tokens, after_leak)
+        return await self._ask(subject_id, field, prompt, read, None, stop, max_tokens, after_leak, whole)
 
     async def output(
         self, subject_id: str, field: str, prompt: str, model: type[OutputT], read: Callable[[OutputT], T],
@@ -86,7 +89,7 @@ class Asker:
     async def _ask(
         self, subject_id: str, field: str, prompt: str, read: Callable[[str], T],
         output: tuple[str, dict[str, Any]] | None, stop: tuple[str, ...] = (), max_tokens: int | None = None,
-        after_leak: str | None = None,
+        after_leak: str | None = None, whole: bool = False,
     ) -> Asked[T]:  # fmt: skip
         sampling = getattr(self.plan.config.sampling, ROLE_OF[self.stage])
         most = min(max_tokens or sampling.max_tokens, sampling.max_tokens)
@@ -102,7 +105,9 @@ class Asker:
             messages: tuple[Message, ...] = ({"role": "user", "content": asked},)
             request = Request(ROLE_OF[self.stage], subject_id, field, messages, sampling, attempt, salt, output)
             generation = await self.engine.chat(request)
-            text, failure, note = (generation.text, generation.failure, None) if output else _plain(generation)
+            text, failure, note = (
+                (generation.text, generation.failure, None) if output else _plain(generation, sampling.stop, whole)
+            )
             if failure is not None:
                 last = Asked(None, generation, failure[0], failure[1])
                 if failure[0] in ("too_long", "rejected", "failed"):
@@ -135,11 +140,16 @@ class Asker:
             words = max(1, min(words - 1, int(words * 0.95 * max(room, 1) / max(used, 1))))
 
 
-def _plain(generation: Generation) -> tuple[str, tuple[str, str] | None, str | None]:
+def _plain(generation: Generation, stop: Sequence[str], whole: bool) -> tuple[str, tuple[str, str] | None, str | None]:
     """Text to read, failure and note of a plain-text completion: without thoughts, and if cut, its full sentences."""
     text, failure = final_answer(generation.text), generation.failure
     if failure is None:
-        return text, None if text else ("empty", "nothing is left after the thoughts"), None
+        if not text:
+            return text, ("empty", "nothing is left after the thoughts"), None
+        why = unfinished(text, generation.stopped_at(stop)) if whole else None
+        return text, ("unfinished", why) if why else None, None
     if failure[0] == "truncated" and (kept := full_sentences(text)):
+        if whole and (why := unfinished(kept)):
+            return "", ("unfinished", f"{failure[1]}; {why}"), None
         return kept, None, f"{failure[1]}; used up to the last full sentence"
     return "", failure, None

@@ -90,7 +90,7 @@ class Client:
             finish_reason=answer.finish if answer else call.finish,
             prompt_tokens=answer.prompt_tokens if answer else None,
             completion_tokens=answer.completion_tokens if answer else None, seconds=call.seconds,
-            attempt=request.attempt,
+            attempt=request.attempt, stop_reason=answer.stop_reason if answer else None,
         )  # fmt: skip
 
     async def likelihood(self, request: Likelihood) -> Generation:

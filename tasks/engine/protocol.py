@@ -109,7 +109,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Generation:
-    """One call as it went over the wire: a row of `generations`."""
+    """One call as it went over the wire: a row of `generations`.
+
+    Attributes:
+        stop_reason: see `Reply.stop_reason`.
+    """
 
     generation_id: str
     subject_id: str
@@ -124,6 +128,14 @@ class Generation:
     completion_tokens: int | None
     seconds: float
     attempt: int
+    stop_reason: str | None = None
+
+    def stopped_at(self, stop: Sequence[str]) -> str:
+        """Which of the stop texts asked for ended it; empty for none. Of a server that does not say, the first: it may
+        have."""
+        if self.stop_reason is None:
+            return stop[0] if stop else ""
+        return self.stop_reason if self.stop_reason in stop else ""
 
     @property
     def failure(self) -> tuple[str, str] | None:

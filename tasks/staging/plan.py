@@ -30,7 +30,8 @@ NOT_IN_KEYS = frozenset(
     {"sampling.answers", "task.problems_per_document", "task.max_similarity", "task.max_attempts", "earlier_rounds"}
 )
 # raised when the code of a stage makes other rows from the same settings
-VERSIONS = {"shard": 1, "propose": 1, "answer": 1, "rubric": 1, "rate": 1, "probe": 1, "pair": 1, "train": 1}
+# 2: only whole answers and references count, criteria have evidence, and saying nothing earns nothing
+VERSIONS = {"shard": 1, "propose": 2, "answer": 2, "rubric": 2, "rate": 2, "probe": 2, "pair": 1, "train": 1}
 _PROBLEMS = ("problems_per_document", "max_similarity", "min_reference_words")
 
 

@@ -3,11 +3,12 @@
 import re
 
 from tasks.texts.length import WORD, has_unspaced, length
-from tasks.texts.phrases import POINTING, REFUSING
+from tasks.texts.phrases import POINTING
 from tasks.texts.scripts import HANGUL, JOINED, UNSPACED, is_latin, share_a_script
 
 # 3.14 and "e.g." have no white space after them; the marks of other scripts need none
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|[。！？｡．؟۔।॥።။།][\"'」』”’）)】\]]*")
+_ITEM_MARK = re.compile(r"(?:^|\n)[^\S\n]*[*_(]*\d{1,2}\.$")
 _WORD = re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]|(?<=[^\W{UNSPACED}])[{JOINED}]+)+")
 _POINTING = re.compile(
     r"\b(?:(?:the|this|that|above|given|following|provided)\s+(?:\w+\s+)?"
@@ -15,18 +16,17 @@ _POINTING = re.compile(
     r"|as (?:mentioned|described|stated) (?:above|in the)|(?:the|this|your) question)\b",
     re.IGNORECASE,
 )
-# "I'm sorry to hear that you …" is how a good answer to a patient begins
-_REFUSAL = re.compile(
-    r"^\W*(?:(?:(?:i['’]?m|i am) )?(?:\w+ )?sorry\b[^.!?\n]{0,80}\b(?:i (?:can(?:no|['’])t|won['’]t|am (?:not able"
-    r"|unable))|i['’]m (?:not able|unable)|unable to)\b|i can(?:no|['’])t (?:help|assist|answer|provide)|as an ai\b)",
-    re.IGNORECASE,
-)
 
 
 def full_sentences(text: str) -> str:
-    """The text up to its last full sentence; empty where there is none."""
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    """The text up to its last full sentence; empty where there is none. The mark of a list item is no sentence."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text) if not _ITEM_MARK.search(text[: match.end()])]
     return text[: ends[-1]].strip() if ends else ""
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether a text ends with the mark that ends a sentence, in any script, quotes and brackets behind it included."""
+    return any(match.end() == len(text) for match in _SENTENCE_END.finditer(text, max(0, len(text) - 12)))
 
 
 def sentences(text: str) -> list[str]:
@@ -75,11 +75,6 @@ def points_at_source(text: str) -> str | None:
     """The phrase by which a problem points at a document that its reader will not see, if there is one."""
     match = _POINTING.search(text) or (None if text.isascii() else POINTING.search(text))
     return match.group(0) if match else None
-
-
-def refuses(text: str) -> bool:
-    """Whether an answer is a refusal to answer."""
-    return bool(_REFUSAL.match(text) or (not text.isascii() and REFUSING.match(text)))
 
 
 def words_of(text: str) -> list[str]:
