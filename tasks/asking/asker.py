@@ -29,11 +29,15 @@ class Asked(Generic[T]):
 
 
 class Bad(Exception):
-    """A check on a parsed output failed; carries the row's status."""
+    """A check on a parsed output failed; carries the row's status.
 
-    def __init__(self, status: str, reason: str) -> None:
+    Attributes:
+        value: what can be used of it all the same, should no try do better; of several, that with the most `merit`.
+    """
+
+    def __init__(self, status: str, reason: str, value: Any = None, merit: int = 0) -> None:
         super().__init__(reason)
-        self.status, self.reason = status, reason
+        self.status, self.reason, self.value, self.merit = status, reason, value, merit
 
 
 @dataclass(frozen=True)
@@ -47,26 +51,28 @@ class Asker:
     async def text(
         self, subject_id: str, field: str, prompt: str, read: Callable[[str], T], stop: tuple[str, ...] = (),
         max_tokens: int | None = None, after_leak: str | None = None, whole: bool = True,
+        again: Callable[[str, str], str] | None = None,
     ) -> Asked[T]:  # fmt: skip
         """Ask for plain text; `read` checks it and raises `Bad` or `Malformed`.
 
         What ends in a lead-in or half a sentence (`unfinished`) is asked for again, unless it need not be `whole`.
 
-        `after_leak` is asked in place of `prompt` once a try was leaky: it can say what was wrong.
+        `again(status, reason)` makes the prompt of the try after one that a check refused: it can say what was wrong.
+        `after_leak` is asked in place of `prompt` once a try was leaky.
 
         Plain text that was cut at max_tokens is read up to its last full sentence; the reason says so.
         """
-        return await self._ask(subject_id, field, prompt, read, None, stop, max_tokens, after_leak, whole)
+        return await self._ask(subject_id, field, prompt, read, None, stop, max_tokens, after_leak, whole, again)
 
     async def output(
         self, subject_id: str, field: str, prompt: str, model: type[OutputT], read: Callable[[OutputT], T],
-        items: int | None = None, names: list[str] | None = None,
+        items: int | None = None, names: list[str] | None = None, again: Callable[[str, str], str] | None = None,
     ) -> Asked[T]:  # fmt: skip
-        """Ask for a structured output."""
+        """Ask for a structured output; `again` as in `text`."""
         output_format = self.plan.config.model_of(ROLE_OF[self.stage]).output_format
         schema = (model.__name__, bounded_schema(model, items, names))
         return await self._ask(
-            subject_id, field, prompt, lambda text: read(parse(model, text, output_format)), schema
+            subject_id, field, prompt, lambda text: read(parse(model, text, output_format)), schema, again=again
         )  # fmt: skip
 
     async def choose(
@@ -89,19 +95,23 @@ class Asker:
     async def _ask(
         self, subject_id: str, field: str, prompt: str, read: Callable[[str], T],
         output: tuple[str, dict[str, Any]] | None, stop: tuple[str, ...] = (), max_tokens: int | None = None,
-        after_leak: str | None = None, whole: bool = False,
+        after_leak: str | None = None, whole: bool = False, again: Callable[[str, str], str] | None = None,
     ) -> Asked[T]:  # fmt: skip
         sampling = getattr(self.plan.config.sampling, ROLE_OF[self.stage])
         most = min(max_tokens or sampling.max_tokens, sampling.max_tokens)
         sampling = sampling.model_copy(update={"stop": stop or sampling.stop, "max_tokens": most})
         last: Asked[T] = Asked(None, None, "malformed", "not asked")
         # the same greedy request would only give the same text again
-        tries = self.plan.config.task.max_attempts if sampling.temperature > 0 else 1
-        leaked = False
+        tries = self.plan.config.task.max_attempts if sampling.temperature > 0 or again else 1
+        leaked, best, most_merit = False, None, -1
         for attempt in range(tries):
             salt = self.plan.config.sampling.seed
             leaked = leaked or last.status == "leaky"
             asked = after_leak if after_leak and leaked else prompt
+            if again and attempt and last.status not in ("truncated", "empty", "malformed"):
+                asked = again(last.status, last.reason or "")
+            elif attempt and sampling.temperature == 0:
+                break
             messages: tuple[Message, ...] = ({"role": "user", "content": asked},)
             request = Request(ROLE_OF[self.stage], subject_id, field, messages, sampling, attempt, salt, output)
             generation = await self.engine.chat(request)
@@ -116,12 +126,14 @@ class Asker:
             try:
                 return Asked(read(text), generation, reason=note)
             except Bad as bad:
-                last = Asked(None, generation, bad.status, bad.reason)
+                last = Asked(bad.value, generation, bad.status, bad.reason)
+                if bad.value is not None and bad.merit > most_merit:
+                    best, most_merit = last, bad.merit
             except Malformed as malformed:
                 last = Asked(None, generation, "malformed", str(malformed))
             except ValidationError as error:  # of a model that a stage made out of plain text
                 last = Asked(None, generation, "malformed", error.errors()[0]["msg"])
-        return last
+        return best or last
 
     async def fitting(self, render: Callable[[int], str], words: int) -> tuple[str, int]:
         """The prompt `render(n)` with the most words `n` (of at most `words`) that fits the context.

@@ -193,6 +193,10 @@ class Engine(Protocol):
 
     model: str
 
+    @property
+    def scores_prompts(self) -> bool:
+        """Whether `likelihood` can be asked for."""
+
     async def chat(self, request: Request) -> Generation:
         """One chat completion; an answer of an earlier attempt is given again without a call."""
 

@@ -94,8 +94,8 @@ def finish_of(choice: Body) -> str:
 
 
 def stop_reason_of(choice: Body) -> str | None:
-    """Which stop text ended a completion, as vLLM (`stop_reason`), SGLang (`matched_stop`) and others tell it: empty for
-    the model's own end, a number for a token that ends it; None where the server does not say."""
+    """Which stop text ended a completion, as vLLM (`stop_reason`), SGLang (`matched_stop`) and others tell it: empty
+    for the model's own end, and for a number for a token that ends it; None where the server does not say."""
     for name in _STOPS:
         if name in choice:
             return choice[name] if isinstance(choice[name], str) else ""

@@ -151,6 +151,23 @@ def shown_answers(config: Config) -> int:
     return 5 if config.task.type == "creative_writing" else 11
 
 
+FREE = ("creative_writing", "math")  # kinds of problems whose answers are made, and not found in the document
+
+
+def least_support(config: Config) -> float:
+    """What a criterion's gold fact needs of the document; nothing where its writer does not see that."""
+    if not config.rubric.show_document or config.rubric.criteria:
+        return 0.0
+    least = config.rubric.min_support
+    return least if least is not None else 0.0 if config.task.type in FREE else 0.6
+
+
+def least_reference_support(config: Config) -> float:
+    """What a reference answer needs of the document."""
+    least = config.task.min_support
+    return least if least is not None else 0.0 if config.task.type in FREE else 0.4
+
+
 def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Prompts) -> dict[str, Any]:
     """What changes a stage's output, by name: kept in the footer, so that a stale file can say what changed."""
     if stage == "shard":
@@ -178,10 +195,13 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
     }
     if stage == "propose":
         own |= {f"task.{key}": getattr(config.task, key) for key in _PROBLEMS}
+        own |= {"task.min_support": least_reference_support(config)}
     if stage == "answer":
         own |= {"sampling.answers": config.sampling.answers, "sampling.cut_answers": config.sampling.cut_answers}
     if stage == "rubric":
-        own |= {"rubric": config.rubric.model_dump(exclude={"criteria"}) | {"shown_answers": shown_answers(config)}}
+        own |= {"rubric": config.rubric.model_dump(exclude={"criteria"}) | {
+            "shown_answers": shown_answers(config), "min_support": least_support(config),
+        }}  # fmt: skip
     if stage in ("rate", "probe"):
         own |= {"rating": _rating(config)}
     if stage == "probe":
@@ -211,6 +231,8 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _rating(config: Config) -> dict[str, Any]:
     """The rating section without the settings that the mode does not look at."""
-    of_mode = {"likelihood_scale_nats": "likelihood", "max_comparisons": "pairwise"}
+    of_mode = {
+        "likelihood_scale_nats": "likelihood", "contradiction_weight": "likelihood", "max_comparisons": "pairwise",
+    }  # fmt: skip
     others = {key for key, mode in of_mode.items() if config.rating.mode != mode}
     return config.rating.model_dump(exclude=others)

@@ -1,6 +1,7 @@
 """Small questions about texts that several stages ask."""
 
 import re
+from itertools import combinations
 
 from tasks.texts.length import WORD, has_unspaced, length
 from tasks.texts.phrases import POINTING
@@ -9,11 +10,13 @@ from tasks.texts.scripts import HANGUL, JOINED, UNSPACED, is_latin, share_a_scri
 # 3.14 and "e.g." have no white space after them; the marks of other scripts need none
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|[。！？｡．؟۔।॥።။།][\"'」』”’）)】\]]*")
 _ITEM_MARK = re.compile(r"(?:^|\n)[^\S\n]*[*_(]*\d{1,2}\.$")
+_SENTENCES = 200  # looked at for repetitions
 _WORD = re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]|(?<=[^\W{UNSPACED}])[{JOINED}]+)+")
 _POINTING = re.compile(
     r"\b(?:(?:the|this|that|above|given|following|provided)\s+(?:\w+\s+)?"
     r"(?:passage|text|document|article|excerpt|paragraph|author)|according to the (?:text|passage|document|article)"
-    r"|as (?:mentioned|described|stated) (?:above|in the)|(?:the|this|your) question)\b",
+    r"|as (?:mentioned|described|stated) (?:above|in the)|(?:the|this|your) question)\b"
+    r"|^\W*the subject is\b|\bthe facts are(?:\s*:| (?:about|that)\b)",
     re.IGNORECASE,
 )
 
@@ -39,9 +42,11 @@ def sentences(text: str) -> list[str]:
 
 
 def repeats_itself(text: str) -> bool:
-    """Whether a sentence of at least four words stands in the text twice: what small models fall into."""
-    said = [sentence.casefold() for sentence in sentences(text) if length(sentence) >= 4 * WORD]
-    return len(set(said)) < len(said)
+    """Whether a sentence of at least four words stands in the text twice, or again but for a word or two: what small
+    models fall into. Two are the same that share four fifths of their word 3-grams (Jaccard)."""
+    said = [sentence for sentence in sentences(text)[:_SENTENCES] if length(sentence) >= 4 * WORD]
+    grams = [shingles(sentence, 3) or {(sentence.casefold(),)} for sentence in said]
+    return any(len(a & b) >= 0.8 * len(a | b) for a, b in combinations(grams, 2))
 
 
 def shares_a_word(text: str, topic: str) -> bool:

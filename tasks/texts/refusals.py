@@ -26,13 +26,16 @@ _APART = re.compile(
     re.IGNORECASE,
 )
 _ACTS = (
-    r"(?:help|assist|answer|respond|reply|provide|give|offer|share|discuss|comment|talk|speak|engage|participate|fulfil?l"
+    r"(?:help|assist|answer|respond|reply|provide|give|offer|share|discuss|comment|talk|speak|engage|participate"
+    r"|fulfil?l"
     r"|comply|write|create|generate|produce|complete|continue|diagnose|speculate|express|support|do (?:that|this|so)"
     r"|say|tell|get(?:ting)? into|advise|explain|continu\w+|writing|answering|providing|helping|discussing|giving)\b"
 )
 _NOT = (
-    r"(?:can(?:no|['’])t|can not|could(?:n['’]t| not)|won['’]t|will not|(?:am|['’]m) (?:just |really |simply |currently )?"
-    r"(?:not (?:able|allowed|permitted|authori[sz]ed|programmed|qualified|equipped|trained|designed|comfortable|going|in a"
+    r"(?:can(?:no|['’])t|can not|could(?:n['’]t| not)|won['’]t|will not|(?:am|['’]m) (?:just |really |simply "
+    r"|currently )?"
+    r"(?:not (?:able|allowed|permitted|authori[sz]ed|programmed|qualified|equipped|trained|designed|comfortable"
+    r"|going|in a"
     r" position|supposed|here)|unable)(?: to)?|(?:would|['’]d) (?:prefer|rather) not(?: to)?|do(?:n['’]t| not) (?:feel"
     r" comfortable|wish to|want to|think i should)|(?:have|need) to (?:refrain from|decline)|must (?:decline|refrain)"
     r"|refuse to|decline to|try to stay neutral)"
@@ -40,32 +43,74 @@ _NOT = (
 _DECLINES = re.compile(
     rf"\b(?:i|we)\b(?:['’]m)?[^.!?]{{0,40}}\s?{_NOT}\s*(?:(?:be|and will not|to|it|with|able to) )*{_ACTS}"
     r"|\bi (?:must|have to|will have to|need to) (?:decline|refrain)|\bi refuse to (?:answer|help|discuss|say|write)"
-    r"|\bi (?:(?:do(?:n['’]t| not)|did not) (?:really )?(?:know|have (?:the answer|(?:enough|any|specific|sufficient|access"
-    r"|personal)\b[^.!?]*|(?:information|knowledge|an? opinion|opinions)\b[^.!?]*))|have no (?:information|knowledge|idea|views?|opinions?|feelings"
+    r"|\bi (?:(?:do(?:n['’]t| not)|did not) (?:really )?(?:know|have (?:the answer|(?:enough|any|specific"
+    r"|sufficient|access"
+    r"|personal)\b[^.!?]*|(?:information|knowledge|an? opinion|opinions)\b[^.!?]*))|have no (?:information"
+    r"|knowledge|idea|views?|opinions?|feelings"
     r"|personal)\b|lack (?:the |any )?(?:knowledge|information)|(?:am|['’]m) not (?:familiar|sure what you mean))"
     r"|\bi['’]m (?:not (?:familiar|sure what you mean))|\bi need (?:some )?more (?:information|context|details)"
-    r"|\bi(?: do(?:n['’]t| not)) answer\b|\bnothing (?:that )?i can (?:say|do|tell)|not something (?:that )?i['’]?(?:m| am| can)\b"
-    r"|outside (?:of )?(?:what i|my)|(?:against|violates?) (?:my|our|the) (?:policy|policies|guidelines|rules|programming)"
+    r"|\bi(?: do(?:n['’]t| not)) answer\b|\bnothing (?:that )?i can (?:say|do|tell)"
+    r"|not something (?:that )?i['’]?(?:m| am| can)\b"
+    r"|outside (?:of )?(?:what i|my)|(?:against|violates?) (?:my|our|the) (?:policy|policies|guidelines|rules"
+    r"|programming)"
     r"|\bmy (?:guidelines|policy|programming|rules|instructions) (?:do(?:es)? not|don['’]t|doesn['’]t|forbid|prevent)"
     r"|\bmy knowledge does(?:n['’]t| not)|(?:would not|wouldn['’]t|is not|isn['’]t) (?:be )?appropriate for me"
-    r"|\bas (?:an?|your) (?:[\w-]+ ){0,3}(?:ai|language model|assistant|chatbot)\b[^.!?]{0,60}\b(?:can(?:no|['’])t|have no|don['’]t|do"
+    r"|\bas (?:an?|your) (?:[\w-]+ ){0,3}(?:ai|language model|assistant|chatbot)\b[^.!?]{0,60}\b(?:can(?:no"
+    r"|['’])t|have no|don['’]t|do"
     r" not|(?:am|['’]m) (?:not|unable))|\bi am not (?:familiar|programmed|qualified)",
     re.IGNORECASE,
 )
 _STEPS_ASIDE = re.compile(
-    r"\b(?:sorry|apologi[sz]e|unfortunately)\b[^.!?]{0,30}$|\bi['’]?(?: a)?m (?:not|no) an? (?:\w+ )?(?:doctor|lawyer|expert|physician"
-    r"|professional|attorney|specialist)|\b(?:consult|seek|see|contact|speak (?:to|with)|talk to|reach out to|ask(?:ing)?)\b[^.!?]{0,30}"
+    r"\b(?:sorry|apologi[sz]e|unfortunately)\b[^.!?]{0,30}$|\bi['’]?(?: a)?m (?:not|no) an? (?:\w+ )?(?:doctor"
+    r"|lawyer|expert|physician"
+    r"|professional|attorney|specialist)|\b(?:consult|seek|see|contact|speak (?:to|with)|talk to|reach out to"
+    r"|ask(?:ing)?)\b[^.!?]{0,30}"
     r"\b(?:professional|doctor|lawyer|attorney|specialist|provider|expert|physician|medical attention)"
-    r"|better person to ask|\b(?:is there|anything) (?:anything )?else\b|let['’]s (?:talk|discuss)|happy to help|here to help"
-    r"|(?:could|can|would) you (?:please )?(?:provide|give|rephrase|clarify|share)|thank you for|i understand (?:that )?you"
-    r"|\bas (?:an?|your) (?:[\w-]+ ){0,3}(?:ai|language model|assistant|chatbot)\b|(?:may|could|might) be (?:harmful|dangerous|unsafe)"
-    r"|for your (?:own )?safety|i (?:would|['’]d) need to|just an ai|feel free|please (?:ask|let me know)|^(?:but )?i['’]?(?: a)?m here",
+    r"|better person to ask|\b(?:is there|anything) (?:anything )?else\b|let['’]s (?:talk|discuss)|happy to help"
+    r"|here to help"
+    r"|(?:could|can|would) you (?:please )?(?:provide|give|rephrase|clarify|share)|thank you for"
+    r"|i understand (?:that )?you"
+    r"|\bas (?:an?|your) (?:[\w-]+ ){0,3}(?:ai|language model|assistant|chatbot)\b|(?:may|could"
+    r"|might) be (?:harmful|dangerous|unsafe)"
+    r"|for your (?:own )?safety|i (?:would|['’]d) need to|just an ai|feel free|please (?:ask|let me know)"
+    r"|^(?:but )?i['’]?(?: a)?m here",
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"[\"“„«][^\"“”„«»]{8,}[\"”“»]")
 _EMPTY = frozenset(
-    "that this with have about what some from your question request answer topic information help sorry unfortunately"
-    " however able something anything else asking suggest would could should person better please more".split()
+    [
+        "that",
+        "this",
+        "with",
+        "have",
+        "about",
+        "what",
+        "some",
+        "from",
+        "your",
+        "question",
+        "request",
+        "answer",
+        "topic",
+        "information",
+        "help",
+        "sorry",
+        "unfortunately",
+        "however",
+        "able",
+        "something",
+        "anything",
+        "else",
+        "asking",
+        "suggest",
+        "would",
+        "could",
+        "should",
+        "person",
+        "better",
+        "please",
+        "more",
+    ]
 )
 
 

@@ -32,10 +32,12 @@ _LEAD_IN = re.compile(
     r"|(?:the )?following (?:are|is)\b[^.!?]{0,120}"
     r"|(?:let['’]s|let us|let me) (?:begin|start|look|go|think|take|break|explore|dive|see|consider|examine|walk|work)"
     r"\b[^.!?]{0,100}"
-    r"|(?:i (?:will|shall)|i['’]ll|we (?:will|shall)|we['’]ll) (?:now )?(?:begin|start|go|list|explain|walk|look|discuss"
+    r"|(?:i (?:will|shall)|i['’]ll|we (?:will|shall)|we['’]ll) (?:now )?(?:begin|start|go|list|explain|walk|look"
+    r"|discuss"
     r"|outline|describe)\b[^.!?]{0,100}"
     r"|(?:below|these) (?:are|is)\b[^.!?]{0,20}\b(?:some|few|the (?:most|main|key|following))\b[^.!?]{0,80}"
-    r"|[^.!?]{0,120}\b(?:as follows|(?:are|is|includes?|has|have|by|do|try|consider|of|need|uses?|takes?) the following(?: [\w-]+){0,3}|(?:listed|given|outlined|described|explained) below)"
+    r"|[^.!?]{0,120}\b(?:as follows|(?:are|is|includes?|has|have|by|do|try|consider|of|need|uses?"
+    r"|takes?) the following(?: [\w-]+){0,3}|(?:listed|given|outlined|described|explained) below)"
     r")[.!…]*",
     re.IGNORECASE,
 )
@@ -76,7 +78,7 @@ def _ends_in_mark(text: str) -> bool:
         return False
     number = match.group(1) or match.group(2)
     if not number or not number.isdigit():
-        return "\n" in text.strip() or ":" in text or len(text.strip()) <= 2 and not text.strip().isalnum()
+        return "\n" in text.strip() or ":" in text or (len(text.strip()) <= 2 and not text.strip().isalnum())
     before = re.findall(r"(?:^|\s)\W*(\d{1,2})[.)）、．]", text[: match.start()])
     wanted = {str(int(one) + 1) for one in before} or {"1"}
     return number in wanted and bool(text[: match.start()].strip())

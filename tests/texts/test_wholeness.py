@@ -13,7 +13,8 @@ from tests.texts.refusal_probes import ANSWERS, REFUSALS, Q
 
 PARAGRAPH = "\n\n"
 BROKEN = [
-    ("Some of the main causes include:", ""), ("Some of the main causes include:", PARAGRAPH), ("症状包括：", PARAGRAPH),
+    ("Some of the main causes include:", ""), ("Some of the main causes include:", PARAGRAPH),
+    ("症状包括：", PARAGRAPH),
     ("Causes:\n1.", ""), ("There are many.\n\n- ", ""), ("There are many.\n*", ""), ("主要原因有：1.", PARAGRAPH),
     ("1. Smoking.\n2.", PARAGRAPH), ("Here are some of the most common symptoms.", PARAGRAPH), ("**Symptoms:**", ""),
     ("The causes are the following.", ""), ("The steps are as follows.", ""), ("Let's break this down.", ""),

@@ -117,7 +117,7 @@ def _completion(
     if fault in ("malformed", "truncated", "garbage"):
         content, reason = text.spoiled(fault, ask, index)
         return content, reason, len(tokenize(content)), None
-    whole = text.compose(ask, index)
+    whole = text.compose(ask, index, lying=fault == "lying")
     content, reason, count = cut(whole, max_tokens, stop)
     at = [word for word in stop if word and whole.startswith(content + word)] if reason == "stop" else []
     return content, reason, count, at[0] if at else None
