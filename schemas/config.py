@@ -53,6 +53,13 @@ class TaskConfig(Section):
     min_reference_words: int | None = Field(
         None, ge=1, description="shorter reference answers are malformed; empty: 1 for knowledge and math, else 5"
     )
+    min_support: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="share of a reference answer's words that must stand in the document (tasks/texts/evidence.py); "
+        "less is asked again; empty: 0 for creative writing and math, else 0.4",
+    )
     max_similarity: float = Field(
         0.7,
         gt=0.0,
@@ -182,6 +189,13 @@ class RubricConfig(Section):
         description="candidate answers in view, by length rank; empty: 5 for creative writing, else 11",
     )
     shown_answer_max_words: Positive = Field(2048, description="each is cut to this many words")
+    min_support: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="share of a gold fact's words that its passage of the document must hold (tasks/texts/evidence.py);"
+        " by a criterion with less nothing is rated; empty: 0 for creative writing and math, else 0.6",
+    )
     show_document: bool = Field(True, description="false: the ablation without document and reference in view")
     criteria: tuple[Criterion, ...] = Field((), max_length=10, description="a rubric of your own, for every problem")
 
@@ -207,7 +221,17 @@ class RatingConfig(Section):
         None, ge=1, description="comparisons a problem (pairwise), each in both orders; empty: every two answers"
     )
     likelihood_scale_nats: float = Field(
-        0.5, gt=0.0, description="gain in nats a token at which a likelihood rating is 2·σ(1) ≈ 1.46"
+        0.5, gt=0.0, description="gain in nats a token at which a likelihood rating is 2·tanh(1/2) ≈ 0.92"
+    )
+    contradiction_weight: float = Field(
+        0.0,
+        ge=0.0,
+        le=10.0,
+        description="likelihood: what an answer says against a fact is taken off its score, times this; 0: it is worth "
+        "as much as silence",
+    )
+    own_likelihood: bool = Field(
+        True, description="the zero line: how likely the judge's model finds each answer by itself, where it can say so"
     )
 
 

@@ -24,14 +24,17 @@ CREATE MACRO share_of_ngrams(a, b, n) AS
 list_transform([{'own': ngrams(a, n), 'other': ngrams(b, n)}],
                lambda s: len(list_intersect(s.own, s.other)) / nullif(len(s.own), 0))[1];
 
--- one row a rubric criterion (not by a lateral join: a filter on it would be many times slower)
+-- one row a rubric criterion, with the passage that its gold fact rests on; by one that is ungrounded nothing is rated
+-- (not by a lateral join: a filter on it would be many times slower)
 CREATE VIEW criteria AS
-SELECT run, round, rubric_id, problem_id, document_id, c.name, c.gold, c.description, c.weight
-FROM (SELECT run, round, rubric_id, problem_id, document_id, unnest(criteria) AS c FROM rubrics WHERE status = 'ok');
+SELECT run, round, rubric_id, problem_id, document_id, c.name, c.gold, c.description, c.weight, c.evidence, c.support,
+       c.status
+FROM (SELECT run, round, rubric_id, problem_id, document_id, unnest(criteria) AS c FROM rubrics
+      WHERE status IN ('ok', 'ungrounded'));
 
 -- one row an answer and criterion
 CREATE VIEW criterion_ratings AS
-SELECT run, round, rating_id, answer_id, rubric_id, problem_id, m.name, m.rating, m.thoughts
+SELECT run, round, rating_id, answer_id, rubric_id, problem_id, m.name, m.rating, m.thoughts, m.told, m.against
 FROM (
     SELECT run, round, rating_id, answer_id, rubric_id, problem_id, unnest(ratings) AS m
     FROM ratings WHERE status = 'ok'

@@ -52,6 +52,11 @@ class Client:
         """The servers' addresses, for a program of its own that talks to them."""
         return tuple(replica.url for replica in self.replicas)
 
+    @property
+    def scores_prompts(self) -> bool:
+        """See `Engine.scores_prompts`."""
+        return self.able.prompt_logprobs and self.able.tokenizer == "vllm" and self._can_tokenize is not False
+
     def found(self, able: Capabilities) -> None:
         """Ask from now on as the servers were found to understand it."""
         self.able = able
@@ -96,6 +101,7 @@ class Client:
             completion_tokens=answer.completion_tokens if answer else None, seconds=call.seconds,
             attempt=request.attempt,
             mean_logprob=mean_logprob(answer.tokens) if answer and request.logprobs else None,
+            stop_reason=answer.stop_reason if answer else None,
         )  # fmt: skip
 
     async def likelihood(self, request: Likelihood) -> Generation:

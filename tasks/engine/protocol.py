@@ -111,7 +111,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Generation:
-    """One call as it went over the wire: a row of `generations`."""
+    """One call as it went over the wire: a row of `generations`.
+
+    Attributes:
+        stop_reason: see `Reply.stop_reason`.
+    """
 
     generation_id: str
     subject_id: str
@@ -127,6 +131,14 @@ class Generation:
     seconds: float
     attempt: int
     mean_logprob: float | None = None  # of the tokens of the completion, in nats; None where it was not asked for
+    stop_reason: str | None = None
+
+    def stopped_at(self, stop: Sequence[str]) -> str:
+        """Which of the stop texts asked for ended it; empty for none. Of a server that does not say, the first: it may
+        have."""
+        if self.stop_reason is None:
+            return stop[0] if stop else ""
+        return self.stop_reason if self.stop_reason in stop else ""
 
     @property
     def failure(self) -> tuple[str, str] | None:
@@ -183,6 +195,10 @@ class Engine(Protocol):
     """A named model as a stage sees it."""
 
     model: str
+
+    @property
+    def scores_prompts(self) -> bool:
+        """Whether `likelihood` can be asked for."""
 
     async def chat(self, request: Request) -> Generation:
         """One chat completion; an answer of an earlier attempt is given again without a call."""

@@ -79,7 +79,7 @@ async def scores_of(bench: Bench, test: Exam, subject: Subject) -> tuple[Marks, 
     plan, answers = bench.examiner, await answers_of(bench, test, subject)
 
     async def work(engine: Engine) -> Tables:
-        return await judged(plan, test.problems, answers, test.rubrics, engine)
+        return await judged(plan, test.problems, answers, test.rubrics, engine, zero_line=False)
 
     settings = [test.identity, subject.plan.keys["answer"], bench.config.evaluation.answers, plan.keys["rate"]]
     ratings = (await bench.kept("rate", subject.file, settings, plan.model_of("rate"), work))["ratings"]
