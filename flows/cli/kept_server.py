@@ -22,8 +22,9 @@ from typing import IO, Any
 from rich.console import Console
 
 from flows.cli import keeper
-from schemas.errors import DependencyError, UserError, unwritable
-from tasks.processes.guarded import boot, state_dir, tail
+from flows.cli.prefect_there import require_prefect
+from schemas.errors import DependencyError, UserError
+from tasks.processes.guarded import boot, no_state_dir, state_dir, tail
 
 KEEP = "POP_KEEP_SERVER_SEC"
 KEEP_SEC = 600.0
@@ -84,7 +85,12 @@ def wanted() -> Wanted | None:
 
 
 def begin(err: Console) -> None:
-    """Start the server, if one is wanted and is not there, and do not wait: much is still to be imported."""
+    """Ask the server that is named whether it is there, or start one, and do not wait: much is still to be imported.
+
+    Raises:
+        PopError: Prefect cannot be used; see `require_prefect`.
+    """
+    require_prefect()
     if want := wanted():
         _make_folder(want.folder)
         _held.append(users := (want.folder / keeper.USERS).open("w"))
@@ -108,6 +114,7 @@ def ready(err: Console) -> None:
 
         refresh_global_settings_context()
         err.print(f"Prefect: {found['address']} ({END})", style="dim", markup=False, soft_wrap=True)
+        require_prefect()
     else:
         err.print("starting Prefect …", style="dim")
 
@@ -214,7 +221,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         _folders().chmod(0o700)
     except OSError as error:
-        raise unwritable(folder, error) from None
+        raise no_state_dir(folder, error) from None
 
 
 def _passed() -> dict[str, str]:

@@ -25,7 +25,6 @@ from prefect.states import Cancelled
 from rich.console import Console
 
 from flows.cli import kept_server
-from flows.cli.prefect_there import require_prefect
 from flows.views.display import open_flow_runs, stop_displays
 from schemas.errors import DependencyError
 from tasks.processes.guarded import stop_all
@@ -81,7 +80,6 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
 
     signal.signal(signal.SIGTERM, on_term)
     kept_server.ready(err)
-    require_prefect()
     flow = _Flow(work)
     flow.start()
     try:
