@@ -23,14 +23,14 @@ from tasks.models.resolve import Resolved, resolve, with_frozen
 from tasks.pair import round_cutoff
 from tasks.runtime import runtime_device, runtime_python
 from tasks.shard import Shards, known_stamp, shard_task, shards_of
-from tasks.staging.plan import ROLE_OF, Plan, make_plan
+from tasks.staging.plan import ROLE_OF, Plan, make_plan, why_not_trained
 from tasks.staging.reuse import refuse_differences, sources
 from tasks.staging.stage import Round
 from tasks.storage.lock import run_lock
 from tasks.storage.manifests import known_parts, manifest, manifests, write_known_parts, write_manifest
 from tasks.storage.store import Row, Store
 from tasks.train import FILE as TRAINED
-from tasks.train import train_task, why_not_trained
+from tasks.train import train_task
 from tasks.training.launcher import processes
 
 

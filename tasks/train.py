@@ -13,7 +13,6 @@ from prefect import task
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from schemas.config import Config
 from schemas.errors import CheckFailed
 from schemas.ids import content_id
 from schemas.tables import TABLES
@@ -35,17 +34,6 @@ METRICS_EVERY_SEC = 3.0
 def model_id(plan: Plan) -> str:
     """Identity of the model that this round trains: settings, parent and data."""
     return content_id("model", plan.fingerprints["train"])
-
-
-def why_not_trained(config: Config) -> str | None:
-    """Why a round with these settings ends with its pairs; None where it trains."""
-    if not config.training.enabled:
-        return "training.enabled is false"
-    if config.engine.kind == "fake":
-        return "the texts come from the fake engine: there is nothing to learn from them"
-    if config.models["policy"].path is None:
-        return "models.policy has no path: weights that only a server has cannot be trained here"
-    return None
 
 
 def _worth_a_retry(_task: object, _run: object, state: State[Any]) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.options import DEFAULT_ROOT, NewRun, Preset, Root, Set, app, configured, err, out
+from flows.cli.options import DEFAULT_ROOT, NewRun, Preset, Root, Set, app, begin_server, configured, err, out
 from tasks.storage.runs import absolute, store_of
 
 
@@ -34,6 +34,7 @@ def round_(
 ) -> None:
     """One round of self-play, documents to trained model. The same command again resumes it."""
     checked, name = configured(config, set_, run)
+    begin_server()
     from flows.cli.running import leave, run_flow
     from flows.round import round_flow
     from flows.views.outcome import print_outcome
@@ -53,6 +54,7 @@ def selfplay(
 ) -> None:
     """Round after round from the promoted model, with the gate between them. The same command again goes on."""
     checked, name = configured(config, set_, run)
+    begin_server()
     from flows.cli.running import leave, run_flow
     from flows.selfplay import selfplay_flow
     from flows.views.outcome import print_models
@@ -75,6 +77,7 @@ def evaluate(
 ) -> None:
     """Measure a model of a run against its parent. Exit code 3 when a suite failed."""
     checked, name = configured(config, set_, run)
+    begin_server()
     from flows.cli.running import leave, run_flow
     from flows.evaluate import evaluate_flow
     from flows.views.outcome import print_evaluations

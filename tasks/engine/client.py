@@ -55,7 +55,7 @@ class Client:
     @property
     def scores_prompts(self) -> bool:
         """See `Engine.scores_prompts`."""
-        return self.able.prompt_logprobs and self.able.tokenizer == "vllm" and self._can_tokenize is not False
+        return self.able.prompt_logprobs and self.tokens.form == "vllm"
 
     def found(self, able: Capabilities) -> None:
         """Ask from now on as the servers were found to understand it."""

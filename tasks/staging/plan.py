@@ -243,3 +243,14 @@ def _rating(config: Config) -> dict[str, Any]:
     }  # fmt: skip
     others = {key for key, mode in of_mode.items() if config.rating.mode != mode}
     return config.rating.model_dump(exclude=others)
+
+
+def why_not_trained(config: Config) -> str | None:
+    """Why a round with these settings ends with its pairs; None where it trains."""
+    if not config.training.enabled:
+        return "training.enabled is false"
+    if config.engine.kind == "fake":
+        return "the texts come from the fake engine: there is nothing to learn from them"
+    if config.models["policy"].path is None:
+        return "models.policy has no path: weights that only a server has cannot be trained here"
+    return None
