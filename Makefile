@@ -18,7 +18,8 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make round      one self-play round of the demo preset; makes both environments first"
 	@echo "make server     Prefect's UI with the deployments of prefect.yaml and a worker, on this machine (PORT=4200)"
-	@echo "make deploy     the deployments of prefect.yaml, at the Prefect server of PREFECT_API_URL"
+	@echo "make deploy     the deployments of prefect.yaml, at the Prefect server of PREFECT_API_URL; what was changed in the"
+	@echo "                UI stays (ARGS=--reset: nothing does; also with make server)"
 	@echo "make test       all tests, the real server, model and trainer included"
 	@echo "make chaos      KILLS=200 kills of controller, server and trainer at random moments, nothing lost (ARGS=--seed=7)"
 	@echo "make bench      all benchmarks, medians of three, into benchmarks/RESULTS.md; hours (ARGS='sampler busy --runs 1')"
@@ -58,10 +59,10 @@ bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
 server: $(STAMP)
-	@$(BIN)/python -m flows.deploy.server --port $(PORT)
+	@$(BIN)/python -m flows.deploy.server --port $(PORT) $(ARGS)
 
 deploy: $(STAMP)
-	@$(BIN)/python -m flows.deploy.server --deploy
+	@$(BIN)/python -m flows.deploy.server --deploy $(ARGS)
 
 automation: $(STAMP)
 	@$(BIN)/python -m flows.deploy.automation

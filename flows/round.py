@@ -13,6 +13,7 @@ from flows.slots import gpu
 from flows.views.artifacts import StageProgress, report_artifacts, round_artifacts
 from flows.views.display import Display
 from flows.views.outcome import print_funnel
+from flows.worker import end_with_worker
 from schemas.config import Config
 from schemas.errors import CheckFailed
 from schemas.ids import content_id
@@ -50,7 +51,8 @@ async def round_flow(
     store = Store(root, run, config.storage.compression_level)
     with Display() as display:
         display.logger = get_run_logger()
-        async with gpu():
+        end_with_worker(display.logger.info)
+        async with gpu(display.say):
             with run_lock(store, display.say):
                 return await run_round(config, store, round, display, force)
 

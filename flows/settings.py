@@ -8,6 +8,9 @@ HEARTBEAT_SEC = 30  # the least that Prefect allows
 DEFAULTS = {
     # by which an automation (flows/deploy/automation.py) sees that a run's process is dead
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SEC),
+    # who holds a slot is known after a restart of the server, too: else it stays taken for ever, and runs are ended
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "10",  # a waiting run asks again that often
     # no call home
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",

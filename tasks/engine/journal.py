@@ -55,10 +55,17 @@ class Journal:
         return handle
 
     def close(self) -> None:
-        """Let go of the file; what is in it stays for a resume."""
-        if self._handle:
-            self._handle.close()
-            self._handle = None
+        """Let go of the file; what is in it stays for a resume.
+
+        Raises:
+            UserError: the disk is full.
+            DependencyError: the last lines cannot be written.
+        """
+        handle, self._handle = self._handle, None
+        try:
+            handle.close() if handle else None
+        except OSError as error:
+            raise unwritable(self.path, error) from None
 
     def remove(self) -> None:
         """The shard is published: the journal has done its work."""
