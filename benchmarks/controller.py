@@ -78,8 +78,8 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     from flows import round as flow
 
     meter = Meter()
-    whole: Callable[..., Any] = flow.run_concurrently
-    flow.run_concurrently = lambda works: meter.around(whole(works))  # type: ignore[attr-defined]
+    whole: Callable[..., Any] = vars(flow)["run_concurrently"]
+    vars(flow)["run_concurrently"] = lambda works: meter.around(whole(works))
     with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=180):
         config, root = a_config(Path(folder), given), str(Path(folder) / "runs")
         asyncio.run(flow.round_flow(config, run="bench", root=root))

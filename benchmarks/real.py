@@ -30,7 +30,8 @@ from benchmarks.gpu.serve import BENCH
 from benchmarks.pipeline import RUN, Ran, round_at
 from benchmarks.trainer import default_model
 from schemas.config import EngineConfig
-from tasks.engine.server import Served, free_port, serve, this_machine, vllm_command, vllm_environment
+from tasks.engine.group import Group, serve_all
+from tasks.engine.server import Served, free_port, this_machine, vllm_command, vllm_environment
 from tasks.runtime import runtime_device, runtime_python
 from tasks.storage.db import connect, rows_of
 from tasks.storage.store import Store
@@ -114,13 +115,14 @@ def bench(url: str, model: Path, store: Store, folder: Path, given: argparse.Nam
     return found
 
 
-def served(model: Path, folder: Path) -> AbstractAsyncContextManager[Served]:
+def served(model: Path, folder: Path) -> AbstractAsyncContextManager[Group]:
     """A vLLM of this machine with the model."""
     where, port = this_machine(runtime_device()), free_port()
     config = EngineConfig(max_model_len=2048, start_timeout_sec=1800)
     command = vllm_command(runtime_python(), str(model), port, config, where)
     env = vllm_environment(where) | {"VLLM_SERVER_DEV_MODE": "1"}  # which has /reset_prefix_cache
-    return serve("vLLM", command, env, port, folder / "vllm.log", config, frame.note, lambda _: None)
+    one = Served("vLLM", command, env, port, folder / "vllm.log", config, frame.note, lambda _: None)
+    return serve_all([one], frame.note)
 
 
 async def forget(url: str) -> None:
@@ -133,9 +135,9 @@ async def both(given: argparse.Namespace, folder: Path) -> list[Figure]:
     """Serve the model, and ask it in both ways."""
     model = default_model()
     async with served(model, folder) as server:
-        ran, (seconds, read, written) = await pipeline(server.url, folder, given)
-        await forget(server.url)
-        theirs = await asyncio.to_thread(bench, server.url, model, ran.store, folder, given)
+        ran, (seconds, read, written) = await pipeline(server.urls[0], folder, given)
+        await forget(server.urls[0])
+        theirs = await asyncio.to_thread(bench, server.urls[0], model, ran.store, folder, given)
     own = (theirs["total_input_tokens"] + theirs["total_output_tokens"]) / theirs["duration"]
     return [
         Figure("pipeline", (read + written) / seconds, "tokens/s"),

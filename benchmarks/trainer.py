@@ -35,6 +35,7 @@ from tasks.runtime import runtime_device, runtime_python
 from tasks.training import openrlhf
 from tasks.training.arguments import dpo_arguments
 from tasks.training.job import TrainingJob, Workdir, claim, read_rows
+from tasks.training.launcher import environment
 
 HERE = Path(__file__).parent / "trainers"
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -96,7 +97,7 @@ def script(python: Path, name: str, job: TrainingJob, folder: Path, arguments: S
         RuntimeError: it failed; with its last words.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    env = openrlhf._environment(job, Workdir(folder))
+    env = environment(job, Workdir(folder))
     command = [str(python), str(HERE / name), *arguments]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -115,12 +115,12 @@ async def grounded(bench: Bench) -> list[Measure]:
             measures.append(_agreement(subject.model_id, judged, marks[-1]["score"], draws))
     if bench.parent:
         ours, theirs = marks
-        measures += gap_measures(bench.candidate.model_id, ours["score"], theirs["score"], *draws)
+        measures += gap_measures(bench.candidate.model_id, ours["score"], theirs["score"])
         for figure in FIGURES:
             before = theirs[figure].means()
             gaps = [mean - before[problem] for problem, mean in ours[figure].means().items() if problem in before]
             name = "difference" if figure == "score" else f"{figure}_difference"
-            measures.append(_measure(bench.candidate.model_id, name, mean_interval(gaps, *draws), len(gaps)))
+            measures.append(_measure(bench.candidate.model_id, name, difference_interval(gaps), len(gaps)))
     return measures
 
 
