@@ -66,11 +66,11 @@ async def rated(given: argparse.Namespace, folder: Path) -> list[Figure]:
     scores: dict[str, Scores] = {}
     async with real.served(default_model(), folder) as server:
         source = ["rating.mode=likelihood"]
-        await real.pipeline(server.url, folder, given, source, run="source")
+        await real.pipeline(server.urls[0], folder, given, source, run="source")
         for mode in MODES:
-            await real.forget(server.url)
+            await real.forget(server.urls[0])
             reused = [f"rating.mode={mode}", "reuse.answers=source/0", "reuse.rubrics=source/0"]
-            ran, (seconds, read, written) = await real.pipeline(server.url, folder, given, reused, run=mode)
+            ran, (seconds, read, written) = await real.pipeline(server.urls[0], folder, given, reused, run=mode)
             scores[mode], above = scores_of(ran.store)
             answers = sum(map(len, scores[mode].values())) + len(above)
             figures += [

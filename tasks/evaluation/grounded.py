@@ -38,7 +38,7 @@ from tasks.answer import ended
 from tasks.evaluation.bench import Bench, Measure
 from tasks.evaluation.heldout import answers_of, exam, scores_of
 from tasks.evaluation.shares import Marks, gap_measures, share_measures
-from tasks.evaluation.statistics import bootstrap, mean_interval
+from tasks.evaluation.statistics import bootstrap, difference_interval, mean_interval
 from tasks.storage.store import Row
 from tasks.texts.measures import content_words
 
