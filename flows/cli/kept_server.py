@@ -17,12 +17,13 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 from rich.console import Console
 
 from flows.cli import keeper
-from flows.cli.prefect_there import require_prefect
+from flows.cli.prefect_there import named, require_prefect
 from schemas.errors import DependencyError, UserError
 from tasks.processes.guarded import boot, no_state_dir, state_dir, tail
 
@@ -91,6 +92,7 @@ def begin(err: Console) -> None:
         PopError: Prefect cannot be used; see `require_prefect`.
     """
     require_prefect()
+    _make_folder(state_dir())  # also where processes and models are recorded
     if want := wanted():
         _make_folder(want.folder)
         _held.append(users := (want.folder / keeper.USERS).open("w"))
@@ -113,8 +115,10 @@ def ready(err: Console) -> None:
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()
-        err.print(f"Prefect: {found['address']} ({END})", style="dim", markup=False, soft_wrap=True)
         require_prefect()
+        err.print(f"Prefect: {found['address']} ({END})", style="dim", markup=False, soft_wrap=True)
+    elif url := named():
+        err.print(f"Prefect: {url.removesuffix('/').removesuffix('/api')}", style="dim", markup=False, soft_wrap=True)
     else:
         err.print("starting Prefect …", style="dim")
 
@@ -218,8 +222,9 @@ def _folders() -> Path:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _folders().chmod(0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise no_state_dir(folder, error) from None
 

@@ -38,6 +38,14 @@ def require_prefect() -> None:
         _require_version(_shown(url), _asked(url), prefect.__version__)
 
 
+def named() -> str | None:
+    """The address of the server that Prefect was told to use, without a password; None where it was told of none."""
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    return _shown(str(url)) if url else None
+
+
 def require_writable(home: Path) -> None:
     """A server of one's own keeps its database there.
 
