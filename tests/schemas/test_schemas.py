@@ -276,5 +276,16 @@ def test_the_tables_are_those_of_the_contract() -> None:
 
 
 def test_where_rows_can_fail_there_is_a_status_and_a_reason() -> None:
-    for name in ("documents", "problems", "answers", "rubrics", "ratings", "comparisons", "pairs", "unfit_pairs", "models"):
+    with_status = (
+        "documents",
+        "problems",
+        "answers",
+        "rubrics",
+        "ratings",
+        "comparisons",
+        "pairs",
+        "unfit_pairs",
+        "models",
+    )
+    for name in with_status:
         assert {"status", "reason"} <= set(TABLES[name].schema.names)
