@@ -18,7 +18,7 @@ from schemas.config import Config
 from schemas.errors import CheckFailed
 from schemas.ids import content_id
 from schemas.names import Root, RoundNumber, RunName
-from tasks.models.own_sampling import with_own_sampling
+from tasks.models.own_sampling import filled_in_before, with_own_sampling
 from tasks.models.parts import Known, told_apart
 from tasks.models.resolve import Resolved, resolve, with_frozen
 from tasks.pair import round_cutoff
@@ -60,8 +60,11 @@ async def round_flow(
 async def run_round(config: Config, store: Store, number: int, display: Display, force: str | None) -> dict[str, Any]:
     """The round itself, with the run's lock held; see `round_flow`."""
     known = known_parts(store)
+    before_parts = not known and not (manifest(store, number) or {"finished": True})["finished"]
     plan, models = prepared(config, store, number, display, known)
     write_known_parts(store, known)
+    for line in filled_in_before(plan.config, models) if before_parts else ():
+        display.say(line)
     for name, changed in sorted((name, model.changed) for name, model in models.items() if model.changed):
         display.say(f"models.{name}: its {' and '.join(changed)} changed since this run first met its weights")
     engines = Engines(plan.config, models, store, display, number)

@@ -276,7 +276,7 @@ def test_the_tables_are_those_of_the_contract() -> None:
 
 
 def test_where_rows_can_fail_there_is_a_status_and_a_reason() -> None:
-    for name in (
+    with_status = (
         "documents",
         "problems",
         "answers",
@@ -286,5 +286,6 @@ def test_where_rows_can_fail_there_is_a_status_and_a_reason() -> None:
         "pairs",
         "unfit_pairs",
         "models",
-    ):
+    )
+    for name in with_status:
         assert {"status", "reason"} <= set(TABLES[name].schema.names)
