@@ -45,7 +45,7 @@ def scores_of(store: Store) -> tuple[Scores, list[bool]]:
 
 
 def agreement(one: Scores, other: Scores) -> float | None:
-    """Mean rank correlation over the problems of three answers or more that both tell apart; None where there is none."""
+    """Mean rank correlation over the problems of three answers or more that both tell apart; None where none is."""
     values = []
     for problem in one.keys() & other.keys():
         both = sorted(one[problem].keys() & other[problem].keys())
