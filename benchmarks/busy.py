@@ -14,17 +14,15 @@ from pathlib import Path
 
 from benchmarks import frame, sampler
 from benchmarks.frame import Figure
-from benchmarks.latency_model import CARDS
 from benchmarks.model_server import ModelledEngine
 from benchmarks.pipeline import busy_share, generation, round_at
 
 
 def measure(given: argparse.Namespace) -> list[Figure]:
     """One round."""
-    settings = [f"sampling.answers={given.answers}", f"rating.mode={given.mode}",
-                f"engine.max_in_flight={CARDS[given.card].seats * 5 // 4}"]  # fmt: skip
     server = ModelledEngine(card=given.card, speed=given.speed)
     with tempfile.TemporaryDirectory(prefix="pop-bench-") as folder, server:
+        settings = sampler.settings(given, given.mode)
         round_at(server.url, Path(folder), given.documents, settings, started_as=server.watch)
         load = server.load()
     sampler.an_hour(given.documents, load)

@@ -132,7 +132,8 @@ class ModelAnswers:
         """A plain text of sentences as long as its distribution says; lines, questions and tags stay as they are."""
         if not content.endswith(".") or "\n" in content or "<" in content:
             return content
-        return grown(content, self._drawn("text", draw) * CHARS, draw)
+        first = content[: content.index(".") + 1]
+        return grown(first, self._drawn("text", draw) * CHARS, draw)
 
     def _filled(self, made: Any, limits: Mapping[str, int], draw: Draw) -> Any:
         """A structured output whose named fields are as long as their distributions say."""

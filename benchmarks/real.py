@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -112,7 +112,22 @@ def bench(url: str, model: Path, store: Store, folder: Path, given: argparse.Nam
     if done.returncode:
         raise RuntimeError(f"vllm bench serve ended with {done.returncode}: {done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads((folder / "bench.json").read_text())
+    require_whole(found, rows)
     return found
+
+
+def require_whole(found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """vLLM's benchmark counts failed requests in its time and may ask for one token each without a word.
+
+    Raises:
+        RuntimeError: it has not done what was asked.
+    """
+    wanted = sum(row["output_tokens"] for row in rows)
+    if found["completed"] != len(rows) or abs(found["total_output_tokens"] - wanted) > wanted / 100:
+        raise RuntimeError(
+            f"vllm bench serve answered {found['completed']} of {len(rows)} requests and wrote "
+            f"{found['total_output_tokens']} of {wanted} tokens"
+        )
 
 
 def served(model: Path, folder: Path) -> AbstractAsyncContextManager[Group]:

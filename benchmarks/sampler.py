@@ -35,6 +35,7 @@ from tasks.storage.store import Store
 WORKERS = 16  # of the paper's sampler
 ROLES = ("propose", "answer", "rubric", "judge")
 TOGETHER = ("answer",)
+SHARDS = 32
 Example = list[list[bytes]]  # the requests of each role, in order
 
 ASKED = """
@@ -87,12 +88,20 @@ def an_hour(documents: int, load: dict[str, Any]) -> float:
     return documents * 3600 / (ended - began)
 
 
+def settings(given: argparse.Namespace, mode: str) -> list[str]:
+    """Of a round that is to keep a card busy: a few more requests than it has seats, and as many shards as the paper's
+    4,096 documents would have, or half of them."""
+    return [
+        f"sampling.answers={given.answers}", f"rating.mode={mode}",
+        f"engine.max_in_flight={CARDS[given.card].seats * 5 // 4}",
+        f"corpus.documents_per_shard={max(1, given.documents // SHARDS)}",
+    ]  # fmt: skip
+
+
 def ours(given: argparse.Namespace, folder: Path, mode: str) -> tuple[Ran, float]:
     """The pipeline's round, and its documents an hour."""
-    settings = [f"sampling.answers={given.answers}", f"rating.mode={mode}",
-                f"engine.max_in_flight={CARDS[given.card].seats * 5 // 4}"]  # fmt: skip
     with ModelledEngine(card=given.card, speed=given.speed) as server:
-        ran = round_at(server.url, folder, given.documents, settings, run=mode, started_as=server.watch)
+        ran = round_at(server.url, folder, given.documents, settings(given, mode), mode, server.watch)
         return ran, an_hour(given.documents, server.load())
 
 

@@ -10,7 +10,7 @@ from benchmarks import frame, pairing
 from benchmarks.__main__ import BEGIN, END, placed, rows_of
 from benchmarks.frame import Figure
 from benchmarks.modes import agreement, ranks
-from benchmarks.real import worked
+from benchmarks.real import require_whole, worked
 from benchmarks.trainer import a_step
 from tasks.storage.store import Store
 
@@ -75,6 +75,14 @@ def test_a_servers_work_begins_with_two_requests_and_ends_with_the_last_token() 
         (4.0, seen(0, 95, 50)),
     ]
     assert worked(looks) == (2.0, 86, 48)
+
+
+def test_a_benchmark_of_vllms_that_did_less_than_asked_is_no_figure() -> None:
+    rows = [{"output_tokens": 80}, {"output_tokens": 20}]
+    require_whole({"completed": 2, "total_output_tokens": 100}, rows)
+    for completed, written in ((1, 100), (2, 2)):
+        with pytest.raises(RuntimeError, match="of 100 tokens"):
+            require_whole({"completed": completed, "total_output_tokens": written}, rows)
 
 
 def test_seconds_a_step_leave_the_first_out() -> None:
