@@ -75,7 +75,7 @@ def test_the_table_has_a_line_a_round_and_what_is_missing_is_a_dash(tmp_path: Pa
         Result("reversed", 0, 0, {}, {"pairs": 9, "right_share": 0.0}),
     ]
     lines = table(found).splitlines()
-    assert lines[2].startswith("| no training | 0 | - | - | - | - | 0.900 (0.800 to 1.000) | - |")
-    assert lines[4] == "| reversed | 0 | 1 | 9 | 0% | - | - | - | - | - | - |"
+    assert lines[2].startswith("| no training | 0 | - | - | - | - | - | 0.900 (0.800 to 1.000) | - |")
+    assert lines[4] == "| reversed | 0 | 1 | 9 | 0% | - | - | - | - | - | - | - |"
     plot(found, tmp_path / "plot.svg")
     assert "share of pairs that are right" in (tmp_path / "plot.svg").read_text()

@@ -33,6 +33,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one round of three arms: a quarter of an hour")
     parser.add_argument("--self", action="store_true", dest="own", help="the model as its own judge")
     parser.add_argument("--curve", action="store_true", help="one round each with 0 to 50 %% of the pairs flipped")
+    parser.add_argument(
+        "--margins-only", action="store_true", help="no new answers: only how held-out pairs became likelier"
+    )
     parser.add_argument("--arms", nargs="+", choices=sorted(ARMS), help="only these")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--root", type=Path, help="folder of the runs (default: data/learning, with --self -self)")
@@ -66,7 +69,7 @@ def main() -> None:
 def _run(given: argparse.Namespace, root: Path) -> None:
     named = ("source", "documents", "problems_per_document", "answers", "heldout_documents", "heldout_share", "rounds",
              "epochs", "batch_size")  # fmt: skip
-    size = replace(QUICK if given.quick else Size(), extra=tuple(given.extra))
+    size = replace(QUICK if given.quick else Size(), extra=tuple(given.extra), margins_only=given.margins_only)
     size = replace(size, **{name: getattr(given, name) for name in named if getattr(given, name) is not None})
     size = replace(size, rounds=1, arms=CURVE) if given.curve else size
     size = replace(size, once=() if given.arms else size.once)

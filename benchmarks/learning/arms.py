@@ -36,6 +36,7 @@ class Size:
     batch_size: int = 4
     arms: tuple[str, ...] = ("truth", "shuffled", "reversed", "own_likelihood", "length")
     once: tuple[str, ...] = ("own_likelihood", "length")
+    margins_only: bool = False  # what was learned is looked for in held-out pairs alone; no new answers, no score
     extra: tuple[str, ...] = ()
 
     def rounds_of(self, arm: str) -> int:

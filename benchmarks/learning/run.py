@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.learning.arms import BASE, Size, config_of, run_name
+from benchmarks.learning.margins import heldout_pairs, margins, margins_file
 from benchmarks.learning.table import line, write
 from flows.cli.running import run_flow
 from flows.evaluate import evaluate_flow
@@ -16,6 +17,7 @@ from schemas.config import Config
 from schemas.errors import CheckFailed, UnfitModel
 from tasks.evaluation.bench import NESTED
 from tasks.models.registry import known_models
+from tasks.models.resolve import resolve
 from tasks.storage.store import Store
 
 
@@ -30,7 +32,7 @@ async def base(size: Size, seed: int, judge: str | None, root: Path) -> None:
 async def arm(size: Size, name: str, seed: int, judge: str | None, root: Path) -> str | None:
     """All rounds of an arm, each from the model before it, whatever the gate would say; why it ended early, if so.
 
-    The exam and the untrained policy's answers to it are the base's, copied once.
+    The exam and the untrained policy's answers to it are the base's, copied once. What needs no answers comes first.
     """
     run, store = run_name(name, seed), Store(str(root), run_name(name, seed))
     exam = root / run / NESTED
@@ -45,11 +47,23 @@ async def arm(size: Size, name: str, seed: int, judge: str | None, root: Path) -
         except (CheckFailed, UnfitModel) as why:
             return f"round {number}: {why}"
         trained = time.monotonic()
+        learned(size, store, number, seed, judge, root)
+        if size.margins_only:
+            continue
         await evaluate_flow(config, run=run, model=str(number), root=str(root))
         print(
             f"{run}, round {number}: {trained - began:.0f} s, evaluation {time.monotonic() - trained:.0f} s", flush=True
         )
     return None
+
+
+def learned(size: Size, store: Store, number: int, seed: int, judge: str | None, root: Path) -> None:
+    """The margins of a round's model on the held-out pairs, against the untrained policy."""
+    config = config_of(size, BASE, seed, judge, first=True)
+    policy = resolve("policy", config, print).path
+    trained = next(row["path"] for row in known_models(store) if row["round"] == number)
+    assert policy is not None
+    margins(Path(policy), Path(trained), heldout_pairs(root, seed, config), margins_file(root, store.run, number))
 
 
 def _from_last(config: Config, store: Store, number: int) -> Config:

@@ -1,13 +1,19 @@
 """The figures of every arm that is there, read from the runs' own tables: lines, a Markdown table, a plot."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.learning.arms import ARMS, BASE
+from benchmarks.learning.margins import margins_file
+from tasks.evaluation.statistics import mean_interval
 from tasks.storage.db import connect, rows_of
 from tasks.storage.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _FIGURES = """
 SELECT e.round, e.suite || '.' || e.metric AS name, e.value, e.low, e.high, e.n
@@ -52,7 +58,7 @@ def results(root: Path) -> list[Result]:
     found = []
     for folder in sorted(root.glob("*-*")):
         arm, _, seed = folder.name.rpartition("-")
-        if (arm in ARMS or arm == BASE) and seed.isdigit() and (folder / "evaluations").exists():
+        if (arm in ARMS or arm == BASE) and seed.isdigit() and (folder / "manifests").exists():
             found += _of_run(Store(str(root), folder.name), arm, int(seed))
     order = [BASE, *ARMS]
     return sorted(found, key=lambda one: (order.index(one.arm), one.seed, one.round))
@@ -66,25 +72,31 @@ def _of_run(store: Store, arm: str, seed: int) -> list[Result]:
         for row in rows_of(con, query, []):
             about.setdefault(row["round"], {}).update(row)
     found = []
-    for number in sorted({row["round"] for row in rows}):
+    for number in sorted({row["round"] for row in rows} | about.keys()):
         mine = {row["name"]: Figure(row["value"], row["low"], row["high"], row["n"]) for row in rows
                 if row["round"] == number and row["low"] is not None}  # fmt: skip
-        found.append(Result(arm, seed, number, mine, about.get(number, {})))
+        kept = margins_file(Path(store.root), store.run, number)
+        gaps = json.loads(kept.read_text()) if kept.exists() else []
+        value, low, high = mean_interval(gaps, 2000, 0)
+        if value is not None and low is not None and high is not None:
+            mine["margin"] = Figure(value, low, high, len(gaps))
+        if mine:
+            found.append(Result(arm, seed, number, mine, about.get(number, {})))
     return found
 
 
 def line(root: Path, arm: str, seed: int) -> str:
     """What came of an arm, in a line."""
-    mine = [one for one in results(root) if (one.arm, one.seed) == (arm, seed)]
-    said = [f"round {one.round}: score {one.figures.get('heldout.score', '-')}, "
-            f"difference {one.figures.get('heldout.difference', '-')}, "
-            f"grounded {one.figures.get('grounded.difference', one.figures.get('grounded.score', '-'))}, "
-            f"{one.pairs.get('pairs', 0)} pairs" for one in mine]  # fmt: skip
+    said = []
+    for one in (one for one in results(root) if (one.arm, one.seed) == (arm, seed)):
+        shown = {name: one.figures[metric] for name, metric in COLUMNS.items() if metric in one.figures}
+        figures = ", ".join(f"{name} {figure}" for name, figure in shown.items())
+        said.append(f"round {one.round + 1}, {one.pairs.get('pairs', 0)} pairs: {figures}")
     return f"{arm}, seed {seed}: " + ("; ".join(said) or "nothing measured")
 
 
 COLUMNS = {
-    "score": "heldout.score", "difference to the model before": "heldout.difference",
+    "margin, nats": "margin", "score": "heldout.score", "difference to the model before": "heldout.difference",
     "grounded": "grounded.score", "grounded, difference": "grounded.difference", "agreement": "grounded.agreement",
 }  # fmt: skip
 
@@ -113,37 +125,49 @@ def write(root: Path) -> None:
 
 
 def plot(found: Sequence[Result], path: Path) -> None:
-    """Left: the true score over rounds, by arm. Right: the first round's gain against the share of right pairs."""
+    """The true score over rounds, by arm; and what the first round taught, against the share of right pairs."""
     import matplotlib as mpl
 
     mpl.use("svg")
     from matplotlib.figure import Figure as Canvas
 
-    canvas = Canvas(figsize=(9, 3.6), layout="constrained")
-    rounds, curve = canvas.subplots(1, 2)
-    start = {
-        one.seed: one.figures["heldout.score"] for one in found if one.arm == BASE and "heldout.score" in one.figures
-    }
-    arms = [arm for arm in ARMS if not arm.startswith("flipped") and any(one.arm == arm for one in found)]
-    for at, arm in enumerate(arms):
-        for seed in sorted({one.seed for one in found if one.arm == arm and one.seed in start}):
-            own = [one.figures for one in found if (one.arm, one.seed) == (arm, seed)]
-            mine = [start[seed], *(figures["heldout.score"] for figures in own if "heldout.score" in figures)]
-            x = [number + 0.04 * at for number in range(len(mine))]
-            error = [[one.value - one.low for one in mine], [one.high - one.value for one in mine]]
-            rounds.errorbar(x, [one.value for one in mine], error, label=arm if seed == min(start) else None,
-                            color=f"C{at}", marker="o", markersize=3, capsize=2, linewidth=1)  # fmt: skip
-    rounds.set(xlabel="round (0: no training)", ylabel="score on held-out problems, 0 to 2", xticks=range(4))
-    rounds.legend(frameon=False, fontsize=8)
-    points = [(one.pairs["right_share"], one.figures["heldout.difference"]) for one in found
-              if one.round == 0 and one.arm != BASE and one.pairs.get("right_share") is not None
-              and "heldout.difference" in one.figures and one.arm not in ("own_likelihood", "length")]  # fmt: skip
-    for share, gain in sorted(points):
-        curve.errorbar([share], [gain.value], [[gain.value - gain.low], [gain.high - gain.value]], color="C0",
-                       marker="o", markersize=4, capsize=2)  # fmt: skip
-    curve.axhline(0, color="grey", linewidth=0.8)
-    curve.set(xlabel="share of pairs that are right", ylabel="gain in one round")
-    for axes in (rounds, curve):
+    canvas = Canvas(figsize=(12, 3.6), layout="constrained")
+    rounds, gain, margin = canvas.subplots(1, 3)
+    _rounds(rounds, found)
+    for axes, metric, label in (
+        (gain, "heldout.difference", "gain of the score in one round"),
+        (margin, "margin", "held-out pairs: better against worse, nats"),
+    ):
+        for one in found:
+            share = one.pairs.get("right_share")
+            figure = one.figures.get(metric)
+            if figure and share is not None and one.round == 0 and one.arm not in (BASE, "own_likelihood", "length"):
+                _point(axes, share, figure, "C0")
+        axes.axhline(0, color="grey", linewidth=0.8)
+        axes.set(xlabel="share of pairs that are right", ylabel=label)
+    for axes in (rounds, gain, margin):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     canvas.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _rounds(axes: "Axes", found: Sequence[Result]) -> None:
+    """A line an arm and seed, from the untrained policy's score on."""
+    scored = [one for one in found if "heldout.score" in one.figures]
+    start = {one.seed: one.figures["heldout.score"] for one in scored if one.arm == BASE}
+    arms = [arm for arm in ARMS if not arm.startswith("flipped") and any(one.arm == arm for one in scored)]
+    for at, arm in enumerate(arms):
+        for seed in sorted({one.seed for one in scored if one.arm == arm and one.seed in start}):
+            own = [one.figures["heldout.score"] for one in scored if (one.arm, one.seed) == (arm, seed)]
+            for number, figure in enumerate([start[seed], *own]):
+                _point(axes, number + 0.04 * at, figure, f"C{at}")
+            x, y = [number + 0.04 * at for number in range(len(own) + 1)], [one.value for one in (start[seed], *own)]
+            axes.plot(x, y, color=f"C{at}", linewidth=1, label=arm if seed == min(start) else None)
+    axes.set(xlabel="round (0: no training)", ylabel="score on held-out problems, 0 to 2", xticks=range(4))
+    if arms:
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _point(axes: "Axes", x: float, figure: Figure, colour: str) -> None:
+    ends = [[figure.value - figure.low], [figure.high - figure.value]]
+    axes.errorbar([x], [figure.value], ends, color=colour, marker="o", markersize=4, capsize=2, linewidth=1)

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.learning import likelier
 from tasks.models.resolve import weight_files
 from tasks.processes.guarded import state_dir
 from tasks.runtime import runtime_dir, runtime_python
@@ -71,7 +72,7 @@ def test_training_makes_the_better_answers_likelier_beside_the_worse_ones(root: 
     better = ask(root, "SELECT bool_and(chosen_score > rejected_score) FROM pairs WHERE status = 'ok'")
     preferences = next((root / "smoke").glob("**/training/round=000/preferences.parquet"))
     files = (state_dir() / "models/smollm2-135m-instruct", root / str(path), preferences)
-    command = [str(runtime_python()), str(Path(__file__).with_name("likelier.py")), *map(str, files)]
+    command = [str(runtime_python()), likelier.__file__, *map(str, files)]
     env = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

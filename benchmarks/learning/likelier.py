@@ -10,13 +10,12 @@ import json
 import sys
 from typing import Any
 
-import pyarrow.parquet as pq
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 
 def margins(folder: str, rows: list[dict[str, Any]]) -> list[float]:
     """log p(chosen) - log p(rejected) of each row."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
@@ -33,6 +32,8 @@ def margins(folder: str, rows: list[dict[str, Any]]) -> list[float]:
 
 
 if __name__ == "__main__":
+    import pyarrow.parquet as pq
+
     parent, trained, preferences = sys.argv[1:4]
     pairs = pq.ParquetFile(preferences).read().to_pylist()
     print(json.dumps([a - b for a, b in zip(margins(trained, pairs), margins(parent, pairs), strict=True)]))
