@@ -32,9 +32,9 @@ from tasks.models.registry import (
     settle,
     standing,
 )
+from tasks.staging.plan import why_not_trained
 from tasks.storage.lock import run_lock
 from tasks.storage.store import Row, Store
-from tasks.train import why_not_trained
 
 Rounds = Annotated[int | None, Field(ge=1, le=10_000)]
 

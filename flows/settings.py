@@ -1,6 +1,7 @@
 """Prefect's settings for this project, given before Prefect is imported; what the user has set wins."""
 
 import os
+import warnings
 
 HEARTBEAT_SEC = 30  # the least that Prefect allows
 
@@ -31,6 +32,8 @@ def apply(quiet: bool = False) -> None:
     for name in ("PREFECT_API_URL", "PREFECT_HOME"):
         if os.environ.get(name) == "":
             del os.environ[name]
+    # a home that cannot be written is one line of our own, where it matters
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
     for name, value in (DEFAULTS | (QUIET if quiet else {})).items():
         os.environ.setdefault(name, value)
 

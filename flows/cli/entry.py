@@ -9,7 +9,7 @@ import os
 import sys
 
 from flows import settings
-from flows.cli import commands_check, commands_do, commands_look, commands_models  # noqa: F401  (they register)
+from flows.cli import commands_check, commands_do, commands_look, commands_models, commands_server  # noqa: F401  (they register)
 from flows.cli.options import app, err
 from schemas.errors import PopError, unwritable
 

@@ -24,7 +24,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelled
 from rich.console import Console
 
-from flows.cli.prefect_there import require_prefect
+from flows.cli import kept_server
 from flows.views.display import open_flow_runs, stop_displays
 from schemas.errors import DependencyError
 from tasks.processes.guarded import stop_all
@@ -74,13 +74,12 @@ class _Flow(threading.Thread):
 
 def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
     """The flow's result, or its error. Does not return after Ctrl-C (exit code 130) or SIGTERM (143)."""
-    err.print("starting Prefect …", style="dim")
 
     def on_term(*_: object) -> None:
         raise Terminated
 
     signal.signal(signal.SIGTERM, on_term)
-    require_prefect()
+    kept_server.ready(err)
     flow = _Flow(work)
     flow.start()
     try:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import IO
 
@@ -10,6 +10,7 @@ from schemas.errors import unwritable
 from tasks.engine.protocol import Generation
 
 _FIELDS = {field.name for field in fields(Generation)}
+_NEEDED = {field.name for field in fields(Generation) if field.default is MISSING}  # what older journals have, too
 
 
 class Journal:
@@ -82,6 +83,7 @@ def _load(path: Path) -> dict[str, Generation]:
                 data = json.loads(line)
             except ValueError:
                 continue  # torn by a kill: owed again
-            if isinstance(data, dict) and data.keys() >= _FIELDS:
-                found[data["generation_id"]] = Generation(**{name: data[name] for name in _FIELDS})
+            if isinstance(data, dict) and data.keys() >= _NEEDED:
+                known = {name: value for name, value in data.items() if name in _FIELDS}
+                found[data["generation_id"]] = Generation(**known)
     return found

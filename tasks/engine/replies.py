@@ -12,6 +12,7 @@ from typing import Any
 from tasks.engine.protocol import CUT, WHOLE
 
 Body = Mapping[str, Any]
+_STOPS = ("stop_reason", "matched_stop", "stop_sequence", "stopping_word")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # fields in which servers put what they split off
 
 
@@ -28,6 +29,7 @@ class Reply:
         content: the text without what the server split off.
         finish: the server's finish reason as it is, or `refusal` where the message is one (its words are the text).
         tokens: `logprobs.content`, one entry a token; empty where the server tells none.
+        stop_reason: the stop text that ended it, empty where the model itself did; None where the server does not say.
     """
 
     text: str
@@ -36,6 +38,7 @@ class Reply:
     prompt_tokens: int | None
     completion_tokens: int | None
     tokens: list[dict[str, Any]] = field(default_factory=list)
+    stop_reason: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -65,7 +68,7 @@ def read_chat(body: Any) -> Reply:
     counts = usage if isinstance(usage, Mapping) else {}
     return Reply(
         text, content, finish, count_of(counts.get("prompt_tokens")), count_of(counts.get("completion_tokens")),
-        _tokens(choice.get("logprobs")),
+        _tokens(choice.get("logprobs")), stop_reason_of(choice),
     )  # fmt: skip
 
 
@@ -90,6 +93,15 @@ def finish_of(choice: Body) -> str:
     return finish if isinstance(finish, str) else "none" if finish is None else json.dumps(finish)[:60]
 
 
+def stop_reason_of(choice: Body) -> str | None:
+    """Which stop text ended a completion, as vLLM (`stop_reason`), SGLang (`matched_stop`) and others tell it: empty
+    for the model's own end, and for a number for a token that ends it; None where the server does not say."""
+    for name in _STOPS:
+        if name in choice:
+            return choice[name] if isinstance(choice[name], str) else ""
+    return None
+
+
 def count_of(value: Any) -> int | None:
     """A number of tokens, also one in text; None for what is none."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
@@ -102,7 +114,15 @@ def count_of(value: Any) -> int | None:
 def alternatives(tokens: list[dict[str, Any]]) -> list[list[Any]]:
     """Token and log-probability, as the server gave them, of what could have come first; empty where it tells none."""
     listed = tokens[0].get("top_logprobs") if tokens else None
-    return [[_name(one), one.get("logprob")] for one in listed or () if isinstance(one, Mapping)]
+    return [[_name(one), _nats(one.get("logprob"))] for one in listed or () if isinstance(one, Mapping)]
+
+
+def _nats(value: Any) -> Any:
+    """A log-probability, also one in text; anything else as it is, for the judge to refuse."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _name(token: Mapping[str, Any]) -> str:

@@ -60,14 +60,14 @@ class Round:
             if self.done("propose", shard):
                 self.shard_order.finish(shard)
 
-    def read(self, table: str, shard: str) -> list[Row]:
-        """The rows of a table's shard in this round.
+    def read(self, table: str, shard: str, columns: Sequence[str] | None = None) -> list[Row]:
+        """The rows of a table's shard in this round, or some columns of them.
 
         Raises:
             Damaged: it does not hold what was written; it is set aside, so that the next start makes it again.
         """
         try:
-            return self.store.read(table, self.plan.round, shard)
+            return self.store.read(table, self.plan.round, shard, columns)
         except Damaged:
             self.store.set_aside(self.store.path(table, self.plan.round, shard))
             raise
