@@ -50,7 +50,7 @@ round: setup
 	@$(BIN)/pop round demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos.harness --kills $(KILLS) $(ARGS)

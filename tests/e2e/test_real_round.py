@@ -92,7 +92,6 @@ def test_the_same_command_again_reuses_everything(root: Path, outcome: str) -> N
     assert before == {p: p.stat().st_mtime_ns for p in (root / "smoke").rglob("*.parquet")}
 
 
-@pytest.mark.alone
 def test_the_trained_model_plays_the_next_round_and_ctrl_c_leaves_nothing_behind(root: Path, outcome: str) -> None:
     [(path,)] = ask(root, "SELECT path FROM models")
     small = (f"models.policy.path={root / str(path)}", "corpus.documents=2", "sampling.answers=3")
