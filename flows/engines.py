@@ -11,12 +11,16 @@ from flows.views.display import Display
 from schemas.config import Config
 from schemas.errors import UserError
 from tasks.engine.client import Client
+from tasks.engine.gate import Gate
+from tasks.engine.load import Load, Pulse
 from tasks.engine.server import Served, fake_command, free_port, serve, this_machine, vllm_command, vllm_environment
 from tasks.engine.tokenizer import local_tokenizer
+from tasks.engine.wire import allow_connections
 from tasks.judging.case import COMPARING
 from tasks.models.examination import Examined
 from tasks.models.resolve import Resolved
 from tasks.runtime import runtime_device, runtime_python
+from tasks.storage.manifests import load_manifest, write_load_manifest
 from tasks.storage.store import Store
 
 
@@ -31,6 +35,7 @@ class Engines(Mapping[str, Client]):
         self._config, self._models, self._store, self._display = config, models, store, display
         self._round, self._checking = round_, checking
         self._clients: dict[str, Client] = {}
+        self.gate = Gate(config.engine.max_in_flight)
         self.trained: Examined | None = None  # what is known of the policy, if it is going to be trained
 
     def __getitem__(self, name: str) -> Client:
@@ -52,29 +57,47 @@ class Engines(Mapping[str, Client]):
             UserError: a role cannot be played by a model's server.
             DependencyError: a server does not answer, or cannot be started.
         """
+        allow_connections(self._config.engine.max_in_flight)
         models = self._config.models
         own = {self._models[name].served: name for name in sorted(names) if not models[name].base_urls}
         async with AsyncExitStack() as stack:
-            gate = asyncio.Semaphore(self._config.engine.max_in_flight)
             for name in sorted(name for name in names if models[name].base_urls):
-                await self._reach(stack, name, models[name].base_urls, gate)
+                await self._reach(stack, name, models[name].base_urls)
             servers = {
                 weights: await stack.enter_async_context(self._serve(name, share=1 / len(own)))
                 for weights, name in own.items()
             }
             for name in sorted(name for name in names if not models[name].base_urls):
                 server = servers[self._models[name].served]
-                await self._reach(stack, name, (server.url,), gate, server)
+                await self._reach(stack, name, (server.url,), server)
+            async with self._followed():
+                yield
+
+    @asynccontextmanager
+    async def _followed(self) -> AsyncIterator[None]:
+        """Let as many requests in as the servers have use for, and keep how full they were."""
+        if self._checking:
             yield
+            return
+        stored = load_manifest(self._store, self._round) if self._round is not None else {}
+        known = {name: Load.read(entry) for name, entry in stored.items() if isinstance(entry, dict)}
+        pulse = Pulse(self.gate, {name: client.replicas for name, client in self._clients.items()}, known)
+        beating = asyncio.create_task(pulse.beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            if self._round is not None and pulse.told:
+                loads = {name: load.stored() for name, load in pulse.loads.items() if name in pulse.told}
+                write_load_manifest(self._store, self._round, stored | loads)
 
     async def _reach(
-        self, stack: AsyncExitStack, name: str, urls: Sequence[str], gate: asyncio.Semaphore,
-        server: Served | None = None,
+        self, stack: AsyncExitStack, name: str, urls: Sequence[str], server: Served | None = None
     ) -> None:  # fmt: skip
         """A client of a model's servers, told what they can do."""
         config = self._config
         identity, say = self._models[name].identity, self._display.say
-        client = Client(identity, config.models[name], config.engine, urls, gate, server, say)
+        client = Client(identity, config.models[name], config.engine, urls, self.gate, server, say)
         stack.push_async_callback(client.close)
         if server is None or config.engine.kind != "fake" or self._checking:  # a dry run's stand-in speaks as vLLM
             await examined(name, client, config, self._store, self._round, say, not self._checking)

@@ -1,12 +1,12 @@
 """Rate: the same model marks every answer by the rubric (paper section 3.4), in one of the ways of `tasks.judging`."""
 
-import asyncio
 from typing import Any
 
 from prefect import task
 
 from tasks.asking.asker import Asker
 from tasks.engine.protocol import Engine
+from tasks.engine.turns import together
 from tasks.judging import MODES
 from tasks.judging.case import Case, Judgement, Verdict, rating_id
 from tasks.staging.plan import Plan
@@ -26,7 +26,7 @@ async def judged(
     """The rows of `ratings`, and of `comparisons` where answers are compared with each other."""
     asker = Asker(plan, "rate", engine)
     found = cases(problems, answers, rubrics)
-    judgements: list[Judgement] = await asyncio.gather(*(MODES[plan.config.rating.mode](asker, case) for case in found))
+    judgements: list[Judgement] = await together(MODES[plan.config.rating.mode](asker, case) for case in found)
     pairs = list(zip(found, judgements, strict=True))
     return {
         "ratings": [_row(asker, case, verdict) for case, judgement in pairs for verdict in judgement.verdicts],
