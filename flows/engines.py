@@ -106,7 +106,9 @@ class Engines(Mapping[str, Client]):
         if name == "policy" and self.trained:
             await _check_prompt(client, self.trained)
         if not self._checking:
-            await client.count_by(local_tokenizer(self._models[name].path))
+            tokenizer = local_tokenizer(self._models[name].path)
+            if tokenizer and not await client.count_by(tokenizer):
+                say(f"models.{name}: its server makes other tokens than its folder's tokenizer, and counts them itself")
         self._clients[name] = client
 
     def _serve(self, name: str, share: float) -> AbstractAsyncContextManager[Served]:

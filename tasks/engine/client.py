@@ -60,9 +60,11 @@ class Client:
 
     async def count_by(self, tokenizer: LocalTokenizer | None) -> bool:
         """Count tokens by the model's own tokenizer, where it agrees with all servers; whether it does."""
-        if tokenizer is None:
+        there = [replica for replica in self.replicas if not replica.left_out]
+        if tokenizer is None or not all([await self.tokens.agrees(tokenizer, replica) for replica in there]):
             return False
-        return all([await self.tokens.adopt(tokenizer, replica) for replica in self.replicas if not replica.left_out])
+        self.tokens.local = tokenizer
+        return True
 
     async def close(self) -> None:
         """Close the connections."""
