@@ -31,7 +31,7 @@ from tasks.storage.store import Store
 
 MODES = ("likelihood", "logprob", "pointwise", "pairwise", "anchor")
 MOST_MS_A_CALL, LONGEST_PAUSE_MS = 1.0, 50.0
-_BEAT_SEC = 0.002
+_BEAT_SEC = 0.005
 
 
 class Meter:

@@ -1,8 +1,10 @@
 """A round's shards on their way through its stages: side by side, each as soon as the stage before has it."""
 
 import asyncio
+import gc
 import math
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from flows.views.artifacts import StageProgress
@@ -77,7 +79,20 @@ async def run_shards(
         return not running or (len(running) < most and gate.room > coming)
 
     gate.seen.clear()
-    await run_concurrently(works(), room)
+    with short_collections():
+        await run_concurrently(works(), room)
+
+
+@contextmanager
+def short_collections() -> Iterator[None]:
+    """Keep Python's garbage collector off what is there already: Prefect, DuckDB and pyarrow alone are half a million
+    objects, and each look through all of them stops the event loop for some tenths of a second."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 async def skip_finished(round_: Round, shards: tuple[str, ...], bars: StageProgress) -> tuple[str, ...]:
