@@ -93,7 +93,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
 
     with (
         tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=180),
-        FastEngine("policy", tokenizer=str(default_model(print))) as engine,
+        FastEngine("policy", tokenizer=str(default_model(lambda _: None))) as engine,
         patch.object(flow, "run_shards", measured_shards),
     ):  # fmt: skip
         config, root = a_config(Path(folder), engine.url, given), str(Path(folder) / "runs")

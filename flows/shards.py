@@ -19,6 +19,7 @@ from tasks.rubric import rubric_task
 from tasks.staging.stage import Round, reused_task
 
 SHOWN_ONE_BY_ONE = 40
+_APART_SEC = 0.005  # between two begun: Prefect needs some 20 ms of the loop for each
 _LOOK_SEC = 0.02  # between looks whether there is room for another shard
 TASKS = {
     "propose": propose_task, "answer": answer_task, "rubric": rubric_task, "rate": rate_task, "probe": probe_task,
@@ -33,6 +34,7 @@ async def run_concurrently(works: Iterable[Coroutine[Any, Any, None]], room: Cal
         async with asyncio.TaskGroup() as group:
             for work in works:
                 group.create_task(work)
+                await asyncio.sleep(_APART_SEC)
                 while not room():
                     await asyncio.sleep(_LOOK_SEC)
     except BaseExceptionGroup as failed:

@@ -64,6 +64,23 @@ class Rubric(Output):
         return self
 
 
+class GroundedCriterion(Criterion):
+    """A criterion with the passage of the document that its gold fact rests on, copied from there."""
+
+    evidence: Annotated[str, Field(max_length=1200)] | None = None
+
+
+class GroundedRubric(Output):
+    """Weighted criteria with different names, each with its evidence."""
+
+    criteria: Annotated[list[GroundedCriterion], Field(min_length=1, max_length=10)]
+
+    @model_validator(mode="after")
+    def _unique(self) -> "GroundedRubric":
+        Rubric.model_validate({"criteria": [c.model_dump(exclude={"evidence"}) for c in self.criteria]})
+        return self
+
+
 class Mark(Output):
     """A criterion's mark: thoughts first, then 0, 1 or 2."""
 

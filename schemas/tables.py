@@ -8,8 +8,18 @@ import pyarrow as pa
 TEXT, INT, FLOAT = pa.string(), pa.int64(), pa.float64()
 
 MESSAGES = pa.list_(pa.struct([("role", TEXT), ("content", TEXT)]))
-CRITERIA = pa.list_(pa.struct([("name", TEXT), ("gold", TEXT), ("description", TEXT), ("weight", FLOAT)]))
-RATINGS = pa.list_(pa.struct([("name", TEXT), ("rating", FLOAT), ("thoughts", TEXT)]))
+# evidence: the document's passage that the gold fact rests on; support: how much of the fact it holds, 0 to 1;
+# status: ok, or `ungrounded` where that is too little and nothing is rated by it
+CRITERIA = pa.list_(
+    pa.struct([
+        ("name", TEXT), ("gold", TEXT), ("description", TEXT), ("weight", FLOAT), ("evidence", TEXT),
+        ("support", FLOAT), ("status", TEXT),
+    ])
+)  # fmt: skip
+# told, against: by how much an answer makes the criterion's fact likelier, and less likely, in nats a token
+RATINGS = pa.list_(
+    pa.struct([("name", TEXT), ("rating", FLOAT), ("thoughts", TEXT), ("told", FLOAT), ("against", FLOAT)])
+)
 GUARDS = pa.list_(pa.struct([("metric", TEXT), ("value", FLOAT), ("max_fall", FLOAT), ("broken", pa.bool_())]))
 REFERENCE = -1  # the rollout number of a reference answer, which is rated beside the others
 OUTCOME = [("status", TEXT), ("reason", TEXT)]
@@ -26,7 +36,8 @@ REUSED = ("reused_from", TEXT)  # `run/round` of a row that another round made; 
 class Table:
     """A table: its key column and its columns. `run` is a column; `round` is the folder (`round=000`).
 
-    `later` names the columns that files of earlier versions do not have; there they are null.
+    `later` names the columns, and fields of structs (`criteria.support`), that files of earlier versions do not have;
+    there they are null.
     """
 
     name: str
@@ -42,7 +53,26 @@ class Table:
     def holds(self, columns: pa.Schema) -> bool:
         """Whether a file with these columns is one of this table, of this version or of an earlier one."""
         there = set(columns.names)
-        return bool(columns.equals(pa.schema([f for f in self.schema if f.name in there or f.name not in self.later])))
+        wanted = [field for field in self.schema if field.name in there or field.name not in self.later]
+        return columns.names == [field.name for field in wanted] and all(
+            _grown(column.type, field.type, field.name, self.later)
+            for column, field in zip(columns, wanted, strict=True)
+        )
+
+
+def _grown(old: pa.DataType, new: pa.DataType, path: str, later: frozenset[str]) -> bool:
+    """Whether a type is that of this version, or of an earlier one that lacks fields of a struct."""
+    if old.equals(new):
+        return True
+    if pa.types.is_list(old) and pa.types.is_list(new):
+        return _grown(old.value_type, new.value_type, path, later)
+    if not (pa.types.is_struct(old) and pa.types.is_struct(new)):
+        return False
+    had = [field.name for field in old]
+    wanted = [field for field in new if field.name in had or f"{path}.{field.name}" not in later]
+    return had == [field.name for field in wanted] and all(
+        _grown(field.type, other.type, f"{path}.{other.name}", later) for field, other in zip(old, wanted, strict=True)
+    )
 
 
 def _table(name: str, key: str, *columns: tuple[str, pa.DataType], later: Iterable[str] = ()) -> Table:
@@ -73,6 +103,8 @@ TABLES: dict[str, Table] = {
             *OUTCOME,
             ("generation_id", TEXT),
             REUSED,
+            ("support", FLOAT),
+            later=("support",),
         ),
         _table(
             "answers",
@@ -87,6 +119,8 @@ TABLES: dict[str, Table] = {
             *OUTCOME,
             ("generation_id", TEXT),
             REUSED,
+            ("own_logprob", FLOAT),  # mean of its tokens, by the model that wrote it, in nats
+            later=("own_logprob",),
         ),
         _table(
             "rubrics",
@@ -98,6 +132,7 @@ TABLES: dict[str, Table] = {
             *OUTCOME,
             ("generation_id", TEXT),
             REUSED,
+            later=("criteria.evidence", "criteria.support", "criteria.status"),
         ),
         _table(
             "ratings",
@@ -113,6 +148,11 @@ TABLES: dict[str, Table] = {
             *OUTCOME,
             ("generation_id", TEXT),
             REUSED,
+            ("told", FLOAT),
+            ("against", FLOAT),
+            ("own_likelihood", FLOAT),
+            ("own_tokens", INT),
+            later=("told", "against", "own_likelihood", "own_tokens", "ratings.told", "ratings.against"),
         ),
         _table(
             "comparisons",
@@ -138,6 +178,9 @@ TABLES: dict[str, Table] = {
             ("rejected_score", FLOAT),
             ("margin", FLOAT),
             *OUTCOME,
+            ("place", FLOAT),
+            ("margin_spreads", FLOAT),
+            later=("place", "margin_spreads"),
         ),
         _table(
             "preferences",
@@ -145,6 +188,13 @@ TABLES: dict[str, Table] = {
             ("prompt", MESSAGES),
             ("chosen", MESSAGES),
             ("rejected", MESSAGES),
+        ),
+        _table(
+            "unfit_pairs",  # pairs that are ok, and that the trainer cannot take as this model's tokens
+            "pair_id",
+            ("model_id", TEXT),
+            ("tokens", INT),
+            *OUTCOME,
         ),
         _table(
             "training_steps",
@@ -223,6 +273,8 @@ TABLES: dict[str, Table] = {
             ("passed", pa.bool_()),
             *OUTCOME,
             ("generation_id", TEXT),
+            ("beaten", FLOAT),
+            later=("beaten",),
         ),
         _table(
             "generations",
@@ -240,6 +292,9 @@ TABLES: dict[str, Table] = {
             ("seconds", FLOAT),
             ("attempt", INT),
             REUSED,
+            ("mean_logprob", FLOAT),
+            ("stop_reason", TEXT),
+            later=("mean_logprob", "stop_reason"),
         ),
     )
 }

@@ -1,5 +1,6 @@
 """Answer: the same model answers a problem `n` times without the document (paper section 3.2)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import task
@@ -12,8 +13,10 @@ from tasks.prompts import NAMES, data
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
 from tasks.texts.length import word_count
-from tasks.texts.measures import full_sentences, refuses
+from tasks.texts.measures import full_sentences
+from tasks.texts.refusals import refuses
 from tasks.texts.thoughts import final_answer
+from tasks.texts.wholeness import unfinished
 
 Row = dict[str, Any]
 CUT = "`final` ends with the last full sentence"
@@ -50,7 +53,7 @@ def _reference(plan: Plan, problem: Row) -> Row:
     text = problem["reference_answer"]
     return _row(plan, problem, REFERENCE) | {
         "text": text, "final": text, "words": word_count(text), "tokens": None, "status": "ok", "reason": None,
-        "generation_id": problem["generation_id"],
+        "generation_id": problem["generation_id"], "own_logprob": None,
     }  # fmt: skip
 
 
@@ -58,18 +61,28 @@ async def _rollout(plan: Plan, problem: Row, messages: tuple[Message, ...], roll
     row = _row(plan, problem, rollout)
     sampling = plan.config.sampling
     generation = await engine.chat(
-        Request("answer", row["answer_id"], "answer", messages, sampling.answer, 0, sampling.seed)
-    )
-    final, status, reason = judgeable(generation, sampling.cut_answers)
+        Request(
+            "answer", row["answer_id"], "answer", messages, sampling.answer, 0, sampling.seed,
+            logprobs=sampling.own_likelihood,
+        )
+    )  # fmt: skip
+    final, status, reason = judgeable(generation, sampling.cut_answers, problem["problem"], sampling.answer.stop)
     return row | {
         "text": generation.completion, "final": final, "words": word_count(final) if final else None,
         "tokens": generation.completion_tokens, "status": status, "reason": reason,
-        "generation_id": generation.generation_id,
+        "generation_id": generation.generation_id, "own_logprob": generation.mean_logprob,
     }  # fmt: skip
 
 
-def judgeable(generation: Generation, cut_answers: str) -> tuple[str | None, str, str | None]:
-    """`final`, status and reason of an answer: what is cut, empty or a refusal is not judged."""
+def judgeable(
+    generation: Generation, cut_answers: str, problem: str = "", stop: Sequence[str] = ()
+) -> tuple[str | None, str, str | None]:  # fmt: skip
+    """`final`, status and reason of an answer: what is cut, empty, a refusal or not whole is not judged.
+
+    Args:
+        problem: what was asked; to say it again is no answer.
+        stop: the stop texts that were asked for; see `unfinished`.
+    """
     final, failure, note = final_answer(generation.text), generation.failure, None
     if failure and failure[0] == "truncated" and cut_answers == "sentence" and (kept := full_sentences(final)):
         note = f"{failure[1]}; {CUT}"
@@ -78,8 +91,10 @@ def judgeable(generation: Generation, cut_answers: str) -> tuple[str | None, str
         return None, failure[0], failure[1]
     if not final:
         return None, "empty", "nothing is left after the thoughts"
-    if refuses(final):
+    if refuses(final, problem):
         return final, "refused", "the model declined to answer"
+    if why := unfinished(final, "" if note else generation.stopped_at(stop)):
+        return final, "unfinished", why
     return final, "ok", note
 
 

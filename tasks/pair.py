@@ -1,11 +1,19 @@
-"""Pair: best against worst answer becomes a preference pair, if it passes the filters (paper section 3.5)."""
+"""Pair: best against worst answer becomes a preference pair, if it passes the filters (paper section 3.5).
 
+Controls (`pairing.control`) leave everything as it is but what a training is to show the worth of: the order of the
+two (`shuffled`, `reversed`, `flipped` in a share), or the judge, in whose place stands what costs nothing
+(`own_likelihood`: the mean log-probability of its tokens by the model that wrote it; `length`: words). These two make
+as many pairs of the same problems as the judge does, so that budgets are equal; scores and margin of the row stay the
+judge's, and tell by `margin > 0` how often it would agree. Short and repetitive texts are likely ones a token: within
+`max_length_gap_words` that is what this control would teach.
+"""
+
+import heapq
 import math
 import random
-import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -21,7 +29,12 @@ from tasks.staging.stage import TASK_OPTIONS, Round, off_the_loop
 from tasks.texts.thoughts import split
 
 Row = dict[str, Any]
-TABLES_READ = ("problems", "answers", "rubrics", "ratings")
+READ = {  # no more of them: criteria and thoughts are most of what there is
+    "problems": ("problem_id", "problem", "status"),
+    "answers": ("answer_id", "problem_id", "rollout", "text", "final", "words", "own_logprob"),
+    "rubrics": ("problem_id", "status"),
+    "ratings": ("answer_id", "score", "status"),
+}  # fmt: skip
 LEAST_MARGIN = 1e-12  # what floating point may make of equal scores
 
 
@@ -33,6 +46,7 @@ class Rated:
     final: str
     words: int
     score: float
+    own_logprob: float | None = None
 
 
 Two = tuple[Rated, Rated]  # better one first
@@ -61,6 +75,8 @@ def pair(
             outcomes = [Outcome(None, "no_rubric", f"the rubric is {rubric_status or 'missing'}")]
         else:
             outcomes = choose(rated, plan.config.pairing, seed_of(problem_id), cutoff)
+            if (measure := MEASURES.get(plan.config.pairing.control)) is not None:
+                outcomes = _by_measure(rated, outcomes, plan.config.pairing, measure)
         rows += [_row(plan, problem_id, outcome) for outcome in outcomes]
     return rows
 
@@ -72,7 +88,7 @@ def _by_problem(
     rated: dict[str, list[Rated]] = {}
     for a in answers:
         if a["rollout"] != REFERENCE and a["answer_id"] in scores:
-            one = Rated(a["answer_id"], a["final"], a["words"], scores[a["answer_id"]])
+            one = Rated(a["answer_id"], a["final"], a["words"], scores[a["answer_id"]], a.get("own_logprob"))
             rated.setdefault(a["problem_id"], []).append(one)
     status = {row["problem_id"]: row["status"] for row in rubrics}
     for row in problems:
@@ -82,7 +98,7 @@ def _by_problem(
 
 def _row(plan: Plan, problem_id: str, outcome: Outcome) -> Row:
     two = outcome.two
-    if two and plan.config.pairing.control == "shuffled" and seed_of("/".join([problem_id, *_ids(two)])) % 2:
+    if two and _turned(plan.config.pairing, seed_of("/".join([problem_id, *_ids(two)]))):
         two = (two[1], two[0])
     best, worst = two or (None, None)
     names = _ids(two) if two else [outcome.status]
@@ -95,6 +111,39 @@ def _row(plan: Plan, problem_id: str, outcome: Outcome) -> Row:
     }  # fmt: skip
 
 
+def _turned(config: PairingConfig, lot: int) -> bool:
+    """Whether a control lets the worse answer be the chosen one; what 12 % turn round, 25 % do too."""
+    if config.control == "flipped":
+        return (lot >> 1) % 10_000 < round(config.flipped_share * 10_000)
+    return config.control == "reversed" or (config.control == "shuffled" and lot % 2 == 1)
+
+
+MEASURES: dict[str, Callable[[Rated], float | None]] = {
+    "own_likelihood": lambda answer: answer.own_logprob, "length": lambda answer: float(answer.words),
+}  # fmt: skip
+
+
+def _by_measure(
+    rated: list[Rated], judged: list[Outcome], config: PairingConfig, measure: Callable[[Rated], float | None]
+) -> list[Outcome]:
+    """As many pairs as the judge has made of this problem, the widest by a measure that is not its word."""
+    wanted = sum(outcome.status == "ok" for outcome in judged)
+    if not wanted:
+        return judged
+    known = {one.answer_id: one for one in rated}
+    found = [replace(one, score=value) for one in rated if (value := measure(one)) is not None]
+    if len(found) < len(rated):
+        reason = (
+            f"{len(found)} of {len(rated)} answers have own_logprob (sampling.own_likelihood, and a server that tells)"
+        )
+        return [Outcome(None, "no_likelihood", reason)]
+    config = config.model_copy(update={"min_margin": 0.0})  # which is in the judge's points
+    tried = [(two, _fault(two, config)) for two in _by_margin(found)]
+    kept = [Outcome((known[a.answer_id], known[b.answer_id]), "ok", None) for (a, b), fault in tried if fault is None]
+    first = tried[0][1] or ("tie", "no two answers differ in the measure of the control")
+    return kept[:wanted] or [Outcome(None, *first)]
+
+
 def _ids(two: Two) -> list[str]:
     return [answer.answer_id for answer in two]
 
@@ -104,7 +153,7 @@ def choose(rated: list[Rated], config: PairingConfig, lot: int = 0, cutoff: floa
     if len(rated) < config.min_answers:
         return [Outcome(None, "few_answers", f"{len(rated)} rated answers; {config.min_answers} are needed")]
     scores = [answer.score for answer in rated]
-    deviation = statistics.pstdev(scores)
+    deviation = math.dist(scores, [math.fsum(scores) / len(scores)] * len(scores)) / math.sqrt(len(scores))
     if deviation < config.min_deviation or max(scores) - min(scores) < LEAST_MARGIN:
         reason = f"the scores' deviation {deviation:.4f} is below {config.min_deviation}, or none at all"
         return [Outcome(None, "tie", reason)]
@@ -179,14 +228,29 @@ def _random(rated: list[Rated], config: PairingConfig, lot: int) -> Outcome:
 
 
 def _by_margin(rated: list[Rated]) -> Iterator[Two]:
-    """Every two answers, better one first, widest margin first; ties in margin by length gap, then by id."""
+    """Every two answers, better one first, widest margin first; ties in margin by length gap, then by id.
 
-    def order(two: Two) -> tuple[float, int, str, str]:
+    Of the hundreds that there are mostly the first is wanted, so they are not all sorted: a heap has the widest that is
+    left of each better answer, which follow each other from the worst answer upwards.
+    """
+
+    def order(two: Two) -> tuple[int, str, str]:
         best, worst = two
-        return worst.score - best.score, abs(best.words - worst.words), best.answer_id, worst.answer_id
+        return abs(best.words - worst.words), best.answer_id, worst.answer_id
 
     ranked = sorted(rated, key=lambda answer: (-answer.score, answer.answer_id))
-    yield from sorted(combinations(ranked, 2), key=order)
+    heap = [(ranked[-1].score - best.score, at, len(ranked) - 1) for at, best in enumerate(ranked[:-1])]
+    heapq.heapify(heap)
+    while heap:
+        margin, together = heap[0][0], list[Two]()
+        while heap and heap[0][0] == margin:
+            _, at, other = heap[0]
+            together.append((ranked[at], ranked[other]))
+            if other - 1 > at:
+                heapq.heapreplace(heap, (ranked[other - 1].score - ranked[at].score, at, other - 1))
+            else:
+                heapq.heappop(heap)
+        yield from sorted(together, key=order)
 
 
 def cutoff_of(margins: list[float], fraction: float) -> float | None:
@@ -200,10 +264,11 @@ def round_cutoff(round_: Round, shards: Sequence[str]) -> float | None:
     config = round_.plan.config.pairing
     if config.strategy != "top_fraction" or all(round_.done("pair", shard) for shard in shards):
         return None
-    margins = []
+    margins, judges = [], config.model_copy(update={"control": "none"})
+    plan = replace(round_.plan, config=round_.plan.config.model_copy(update={"pairing": judges}))
     for shard in shards:
-        problems, answers, rubrics, ratings = (round_.read(table, shard) for table in TABLES_READ)
-        rows = pair(round_.plan, problems, answers, rubrics, ratings)
+        problems, answers, rubrics, ratings = (round_.read(table, shard, columns) for table, columns in READ.items())
+        rows = pair(plan, problems, answers, rubrics, ratings)
         margins += [abs(row["margin"]) for row in rows if row["status"] == "ok"]
     return cutoff_of(margins, config.top_fraction)
 
@@ -244,7 +309,7 @@ async def pair_task(round_: Round, shard: str) -> Any:
     plan, store = round_.plan, round_.store
 
     def work() -> dict[str, Any]:
-        problems, answers, rubrics, ratings = (round_.read(table, shard) for table in TABLES_READ)
+        problems, answers, rubrics, ratings = (round_.read(table, shard, columns) for table, columns in READ.items())
         pairs = pair(plan, problems, answers, rubrics, ratings, round_.cutoff)
         footer = plan.footer("pair") | {"shard": shard}
         wanted = preferences(plan, problems, answers, pairs)

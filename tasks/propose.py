@@ -14,13 +14,16 @@ from tasks.asking.parse import Malformed, format_instructions
 from tasks.engine.protocol import Engine
 from tasks.engine.turns import together
 from tasks.prompts import data
-from tasks.staging.plan import Plan
+from tasks.staging.plan import Plan, least_reference_support
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
 from tasks.texts.duplicates import Known
+from tasks.texts.evidence import support_of
 from tasks.texts.length import first_words, has_unspaced, word_count
 from tasks.texts.measures import overlap, points_at_source, repeats_itself, shares_a_word, words_of
 from tasks.texts.phrases import ANSWER_LABELS, QUESTION_LABELS
-from tasks.texts.scripts import ends_as_question, language_of, may_be_question
+from tasks.texts.refusals import refuses
+from tasks.texts.scripts import ends_as_question, language_of, may_be_question, share_a_script
+from tasks.texts.wholeness import unfinished
 
 Row = dict[str, Any]
 LEAST_WORDS = 4  # of a problem
@@ -46,7 +49,8 @@ async def _one(plan: Plan, document: Row, number: int, before: list[Row], engine
     problem_id = content_id("problem", plan.keys["propose"], document["document_id"], number)
     asker = Asker(plan, "propose", engine)
     write = _structured if plan.config.task.dialect == "structured" else _stepwise
-    asked, used_words = await write(asker, problem_id, document, Checks(plan, before))
+    checks = Checks(plan, before, document["text"])
+    asked, used_words = await write(asker, problem_id, document, checks)
     reason = asked.reason
     if asked.status == "ok" and used_words < document["words"]:
         reason = f"the document was cut to its first {used_words} words to fit the context"
@@ -56,14 +60,17 @@ async def _one(plan: Plan, document: Row, number: int, before: list[Row], engine
         "reference_answer": asked.value.reference_answer if asked.value else None,
         "status": asked.status, "reason": reason,
         "generation_id": asked.generation.generation_id if asked.generation else None,
+        "support": checks.support(asked.value) if asked.value else None,
     }  # fmt: skip
 
 
 class Checks:
-    """What a problem must hold, beside its form; `before` are the problems that its document has already."""
+    """What a problem must hold, beside its form; `before` are the problems that its document has already. Without a
+    document, a reference's support is not looked at."""
 
-    def __init__(self, plan: Plan, before: Sequence[Row] = ()) -> None:
-        self._config = plan.config.task
+    def __init__(self, plan: Plan, before: Sequence[Row] = (), document: str | None = None) -> None:
+        self._config, self._document = plan.config.task, document
+        self._least = least_reference_support(plan.config)
         self._known = Known(plan.config.task.max_similarity)
         for row in before:
             self._known.add(row["problem_id"], row["problem"])
@@ -87,8 +94,8 @@ class Checks:
         Its readers (the judge, and whoever trains on it) see no document, as those of the problem do not.
 
         Raises:
-            Bad: `leaky` or `duplicate`.
-            Malformed: too short.
+            Bad: `leaky`, `duplicate`, `unfinished`, `refused` or `unsupported`.
+            Malformed: too short, or it repeats itself.
         """
         if words_in(proposed.problem) < LEAST_WORDS:
             raise Malformed(f"not a problem: {proposed.problem[:60]!r}")
@@ -98,10 +105,27 @@ class Checks:
             raise Malformed(f"the reference answer has {words} words, and not {least} or more")
         if phrase := points_at_source(proposed.reference_answer):
             raise Bad("leaky", f"the reference answer points at its source: {phrase!r}")
+        if why := unfinished(proposed.reference_answer):
+            raise Bad("unfinished", f"the reference answer is not whole: {why}")
+        if refuses(proposed.reference_answer, proposed.problem):
+            raise Bad("refused", "the reference answer declines to answer")
+        if repeats_itself(proposed.reference_answer):
+            raise Malformed("the reference answer repeats itself")
+        held = self.support(proposed)
+        if held is not None and held < self._least:
+            raise Bad("unsupported", f"{held:.0%} of the reference answer's words stand in the document")
         n = min(5, len(words_of(proposed.reference_answer)))
         if (share := overlap(proposed.reference_answer, proposed.problem, n)) >= LEAK_SHARE:
             raise Bad("leaky", f"{share:.0%} of the reference answer's {n}-grams stand in the problem")
         return proposed
+
+    def support(self, proposed: ProposedProblem) -> float | None:
+        """Share of the reference answer's words that stand in the document, without those of the problem; None where it
+        has no others, or none of its letters are the document's."""
+        answer = proposed.reference_answer
+        if self._document is None or not share_a_script(answer, self._document):
+            return None
+        return support_of(answer, self._document, proposed.problem)
 
 
 def words_in(text: str) -> int:
@@ -115,7 +139,7 @@ def least_reference_words(config: TaskConfig) -> int:
 
 
 # said at the next try to a model whose reference answer spoke of its source
-OF_ITSELF = "Begin with the name of the subject, and state the facts themselves. Never mention a text or a passage."
+OF_ITSELF = "Answer as if you knew it by heart, for a reader who has never seen a text about it."
 Written = tuple[Asked[ProposedProblem], int]  # and how many words of the document were in view
 
 
@@ -196,8 +220,6 @@ def _with_reference(problem: str, text: str, checks: Checks) -> ProposedProblem:
         text = text.removeprefix(label).strip()
     label, colon, rest = text.replace("：", ":", 1).partition(":")
     text = rest.strip() if colon and label.strip(" *").casefold() in ANSWER_LABELS else text
-    if repeats_itself(text):
-        raise Malformed("the reference answer repeats itself")
     return checks.both(ProposedProblem(problem=problem, reference_answer=text[:16000]))
 
 

@@ -4,27 +4,38 @@ Seeing the document makes verifying easier than generating: that gap is the sign
 """
 
 import re
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import task
 
 from schemas.ids import content_id
-from schemas.outputs import Criterion, Rubric
+from schemas.outputs import Criterion, GroundedCriterion, GroundedRubric, Rubric
 from schemas.tables import REFERENCE
-from tasks.asking.asker import Asked, Asker
+from tasks.asking.asker import Asked, Asker, Bad
 from tasks.asking.parse import Malformed, format_instructions
 from tasks.engine.protocol import Engine
 from tasks.engine.turns import together
 from tasks.prompts import data
 from tasks.propose import topic
-from tasks.staging.plan import Plan, shown_answers
+from tasks.staging.plan import Plan, least_support, shown_answers
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
+from tasks.texts.evidence import evidence_of, is_quoted, support_of
 from tasks.texts.length import WORD, first_words, length
 from tasks.texts.measures import overlap, points_at_source, sentences
 from tasks.texts.scripts import ends_as_question, is_latin, language_of
 
 Row = dict[str, Any]
+RubricT = TypeVar("RubricT", Rubric, GroundedRubric)
+UNGROUNDED = "ungrounded"
+QUOTE = (
+    '"evidence" is the passage of the document that the gold fact rests on: one to three sentences, copied from there '
+    "word for word; empty where there is no gold fact. A criterion whose evidence is not in the document is not used."
+)
+AGAIN = (
+    "Write the rubric again; copy every piece of evidence from the document word for word, and state no other facts."
+)
+AGAIN_FACTS = "Use only what the text says, in its own words."
+Criteria = list[Row]  # as in the table, with evidence, support and status
 # neither "2.5 mg" nor "-5 °C" loses a part
 _BULLET = re.compile(r"^\s*(?:-(?!\d)|[*•・●]|[(（]?\d{1,2}[.)）](?!\d)|\d{1,2}[、．]|[①-⑳])\s*")
 
@@ -50,12 +61,25 @@ async def _one(plan: Plan, document: Row, problem: Row, answers: list[Row], engi
     rubric_id = content_id("rubric", plan.keys["rubric"], problem["problem_id"], [row["answer_id"] for row in shown])
     write = _fixed if plan.config.rubric.criteria else _WRITE[plan.config.task.dialect]
     asked, shown, note = await write(asker, rubric_id, document, problem, shown)
+    status, reason = outcome(asked, note)
     return {
         "rubric_id": rubric_id, "problem_id": problem["problem_id"], "document_id": problem["document_id"],
-        "criteria": [criterion.model_dump() for criterion in asked.value.criteria] if asked.value else None,
-        "shown_answer_ids": [row["answer_id"] for row in shown], "status": asked.status,
-        "reason": asked.reason or note, "generation_id": asked.generation.generation_id if asked.generation else None,
+        "criteria": asked.value, "shown_answer_ids": [row["answer_id"] for row in shown], "status": status,
+        "reason": reason, "generation_id": asked.generation.generation_id if asked.generation else None,
     }  # fmt: skip
+
+
+def outcome(asked: Asked[Criteria], note: str | None) -> tuple[str, str | None]:
+    """A rubric's status and reason. It is ok with what it has of criteria that hold; without any it is ungrounded."""
+    if not asked.value:
+        return asked.status, asked.reason or note
+    lacking = [criterion for criterion in asked.value if criterion["status"] != "ok"]
+    if not lacking:
+        return "ok", asked.reason if asked.status == "ok" and asked.reason else note
+    said = f"{len(lacking)} of {len(asked.value)} criteria rest on nothing in the document"
+    if len(lacking) == len(asked.value):
+        return "ungrounded", said
+    return "ok", f"{said} and are not used" + (f"; {note}" if note else "")
 
 
 def by_length_rank(answers: list[Row], count: int) -> list[Row]:
@@ -68,15 +92,16 @@ def by_length_rank(answers: list[Row], count: int) -> list[Row]:
     return [ranked[round(i * (len(ranked) - 1) / (count - 1))] for i in range(count)]
 
 
-Written = tuple[Asked[Rubric], list[Row], str | None]
+Written = tuple[Asked[Criteria], list[Row], str | None]
 
 
 async def _structured(asker: Asker, rubric_id: str, document: Row, problem: Row, shown: list[Row]) -> Written:
     config = asker.plan.config
-    output_format = config.model_of("rubric").output_format
+    model = GroundedRubric if config.rubric.show_document else Rubric
+    form = format_instructions(model, config.model_of("rubric").output_format)
+    form = f"{QUOTE}\n\n{form}" if model is GroundedRubric else form
     values = {
-        "problem": data(problem["problem"]), "max_criteria": str(config.rubric.max_criteria),
-        "format": format_instructions(Rubric, output_format),
+        "problem": data(problem["problem"]), "max_criteria": str(config.rubric.max_criteria), "format": form,
     }  # fmt: skip
 
     language = language_of(document["text"])
@@ -95,12 +120,23 @@ async def _structured(asker: Asker, rubric_id: str, document: Row, problem: Row,
     prompt, words = await asker.fitting(lambda n: render(shown, n), document["words"])
     if words < document["words"]:
         note = f"{note + '; ' if note else ''}{_cut_to(words)}"
-    most = config.rubric.max_criteria
-    asked = await asker.output(rubric_id, "rubric", prompt, Rubric, partial(usable, max_criteria=most), most)
+    most, least = config.rubric.max_criteria, least_support(config)
+
+    def again(status: str, reason: str) -> str:
+        return (
+            f"{prompt}\n\nYour last reply could not be used: {data(reason)}. {AGAIN}"
+            if status == UNGROUNDED
+            else prompt
+        )
+
+    def read(written: Rubric | GroundedRubric) -> Criteria:
+        return grounded(usable(written, most), document, least)
+
+    asked = await asker.output(rubric_id, "rubric", prompt, model, read, most, again=again if least else None)
     return asked, shown, note
 
 
-def usable(rubric: Rubric, max_criteria: int) -> Rubric:
+def usable(rubric: RubricT, max_criteria: int) -> RubricT:
     """Refuse what a server without structured output lets through.
 
     Raises:
@@ -111,6 +147,40 @@ def usable(rubric: Rubric, max_criteria: int) -> Rubric:
     if len({data(criterion.name) for criterion in rubric.criteria}) < len(rubric.criteria):
         raise Malformed("two criteria have the same name")
     return rubric
+
+
+def grounded(rubric: Rubric | GroundedRubric, document: Row, least: float) -> Criteria:
+    """The criteria with what their gold facts rest on: the quote that was given, where the document has it.
+
+    Raises:
+        Bad: `ungrounded`, with the criteria as they are: a fact is not supported by its quote, or the quote is made up.
+    """
+    rows: Criteria = []
+    faults: list[str] = []
+    for criterion in rubric.criteria:
+        row = criterion.model_dump() | {"evidence": None, "support": None, "status": "ok"}
+        quote = criterion.evidence if isinstance(criterion, GroundedCriterion) else None
+        if criterion.gold:
+            there = bool(quote) and is_quoted(quote or "", document["text"])
+            if not isinstance(rubric, GroundedRubric):
+                row["evidence"], row["support"] = evidence_of(criterion.gold, document["text"], document["title"])
+            elif there:
+                held = support_of(criterion.gold, f"{document['title'] or ''} {quote}")
+                row |= {"evidence": quote, "support": 1.0 if held is None else held}
+            else:
+                row["support"] = 0.0
+            if row["support"] < least:
+                row["status"] = UNGROUNDED
+                said = f"{' '.join((quote or '').split())[:80]!r}"
+                why = "has no evidence" if not quote else f"quotes {said}, which says too little of its gold fact"
+                faults.append(
+                    f"{criterion.name!r} " + (why if there or not quote else f"quotes {said}, which is not there")
+                )
+        rows.append(row)
+    if faults:
+        held_up = sum(row["status"] == "ok" for row in rows)
+        raise Bad(UNGROUNDED, f"not in the document: {'; '.join(faults)}"[:900], rows, held_up)
+    return rows
 
 
 def _cut_to(words: int) -> str:
@@ -154,13 +224,50 @@ async def _stepwise(asker: Asker, rubric_id: str, document: Row, problem: Row, _
         return asker.plan.prompts.render("facts_step", seen, language_of(document["text"]))
 
     prompt, words = await asker.fitting(render, document["words"])
-    asked = await asker.text(rubric_id, "facts", prompt, lambda text: facts_rubric(text, problem["problem"], most))
+    collected = Facts(document, problem["problem"], most, least_support(config))
+    again = (
+        None if not collected.least else lambda status, _: f"{prompt} {AGAIN_FACTS}" if status == UNGROUNDED else prompt
+    )
+    asked = await asker.text(rubric_id, "facts", prompt, collected.read, whole=False, again=again)
     return asked, [], _cut_to(words) if words < document["words"] else None
+
+
+class Facts:
+    """The facts of a rubric over the tries that it takes: what the document supports is kept, the rest asked again."""
+
+    def __init__(self, document: Row, problem: str, most: int, least: float) -> None:
+        self._document, self._problem, self._most, self.least = document, problem, most, least
+        self._kept: list[Row] = []
+
+    def read(self, text: str) -> Criteria:
+        """Criteria from a try's text and those before it.
+
+        Raises:
+            Malformed: no line states a fact.
+            Bad: `ungrounded`, with the criteria as they are: there is room for more, and a fact rests on nothing.
+        """
+        lacking: list[Row] = []
+        for criterion in facts_rubric(text, self._problem, 10).criteria:
+            fact = criterion.gold or ""
+            if any(overlap(fact, row["gold"], 3) >= 0.6 for row in self._kept) or len(self._kept) == self._most:
+                continue
+            passage, support = evidence_of(fact, self._document["text"], self._document["title"])
+            row = {"gold": fact, "evidence": passage, "support": support}
+            (self._kept if support >= self.least else lacking).append(row)
+        rows = [row | {"status": "ok"} for row in self._kept]
+        rows += [row | {"status": UNGROUNDED} for row in lacking[: self._most - len(rows)]]
+        criteria = [_criterion(n, row["gold"]).model_dump() | row for n, row in enumerate(rows, 1)]
+        if len(self._kept) < self._most and lacking:
+            said = "; ".join(repr(row["gold"][:80]) for row in lacking)
+            raise Bad(UNGROUNDED, f"not in the document: {said}"[:900], criteria, len(self._kept))
+        return criteria
 
 
 async def _fixed(asker: Asker, *_: Any) -> Written:
     """The user's own criteria; no model is asked."""
-    return Asked(Rubric(criteria=list(asker.plan.config.rubric.criteria)), None), [], None
+    given = asker.plan.config.rubric.criteria
+    rows = [criterion.model_dump() | {"evidence": None, "support": None, "status": "ok"} for criterion in given]
+    return Asked(rows, None), [], None
 
 
 _WRITE = {"structured": _structured, "stepwise": _stepwise}

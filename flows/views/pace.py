@@ -3,8 +3,7 @@
 from duckdb import DuckDBPyConnection
 from rich.console import Console
 
-from tasks.storage.db import connect, rows_of
-from tasks.storage.store import Store
+from tasks.storage.db import rows_of
 
 
 def pair_costs(con: DuckDBPyConnection, round_: int) -> list[tuple[str, str, str]]:
@@ -23,9 +22,8 @@ def pair_costs(con: DuckDBPyConnection, round_: int) -> list[tuple[str, str, str
     return figures
 
 
-def print_pace(store: Store, round_: int, out: Console) -> None:
+def print_pace(con: DuckDBPyConnection, round_: int, out: Console) -> None:
     """What a pair has cost, and how full the servers were."""
-    con = connect(store)
     for title, figure, parts in pair_costs(con, round_):
         out.print(f"{title}: {figure} ({parts})", markup=False)
     for row in rows_of(con, "SELECT * FROM servers WHERE round = ? AND seconds > 0", [round_]):

@@ -18,7 +18,7 @@ from tasks.engine.parameters import params_of, shaped
 from tasks.engine.protocol import Budget, Choice, Generation, Likelihood, Message, Request
 from tasks.engine.replicas import Replica
 from tasks.engine.replies import Reply, choices_of, read_chat
-from tasks.engine.scores import first_token, target_logprob
+from tasks.engine.scores import first_token, mean_logprob, target_logprob
 from tasks.engine.tokenizer import LocalTokenizer
 from tasks.engine.tries import Watched
 from tasks.texts.secrets import keep_secret, struck_known
@@ -52,6 +52,11 @@ class Client:
         """The servers' addresses, for a program of its own that talks to them."""
         return tuple(replica.url for replica in self.replicas)
 
+    @property
+    def scores_prompts(self) -> bool:
+        """See `Engine.scores_prompts`."""
+        return self.able.prompt_logprobs and self.tokens.form == "vllm"
+
     def found(self, able: Capabilities) -> None:
         """Ask from now on as the servers were found to understand it."""
         self.able = able
@@ -84,7 +89,10 @@ class Client:
         if request.output and self.config.output_format == "json_schema":
             name, schema = request.output
             params["response_format"] = {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
-        params = shaped(params | request.sampling.beyond_openai(), self._changes)
+        if request.logprobs and self.able.top_logprobs:  # some servers tell none without alternatives beside them
+            params |= {"logprobs": True, "top_logprobs": 1}
+        beyond = self.able.beyond(request.sampling.beyond_openai(), request.sampling.temperature)
+        params = shaped(params | beyond, self._changes)
         answer, call = await self._chat(request.messages, request.sampling.max_tokens, params)
         return Generation(
             generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,
@@ -94,6 +102,8 @@ class Client:
             prompt_tokens=answer.prompt_tokens if answer else None,
             completion_tokens=answer.completion_tokens if answer else None, seconds=call.seconds,
             attempt=request.attempt,
+            mean_logprob=mean_logprob(answer.tokens) if answer and request.logprobs else None,
+            stop_reason=answer.stop_reason if answer else None,
         )  # fmt: skip
 
     async def likelihood(self, request: Likelihood) -> Generation:
@@ -104,7 +114,7 @@ class Client:
 
         async def send(replica: Replica) -> None:
             nonlocal tokens, scores, prompts
-            targets = [await self.tokens.ids(replica, " " + one.strip(), keep=True) for one in request.targets]
+            targets = [await self.tokens.ids(replica, " " + one.strip()) for one in request.targets]
             if not prompts:  # else it is another try
                 context = await self.tokens.ids(replica, request.context, special=True)
                 prompts = [context + target for target in targets]
@@ -144,7 +154,7 @@ class Client:
     async def choice(self, request: Choice) -> Generation:
         """See `Engine.choice`. A server that cannot be constrained is read as it answers."""
         dialect = DIALECTS[self.able.choices if self.config.output_format == "json_schema" else "none"]
-        params: dict[str, Any] = {"temperature": 0.0, "max_tokens": dialect.tokens}
+        params: dict[str, Any] = {"temperature": 0.0, "max_tokens": dialect.tokens} | self.able.beyond({}, 0.0)
         if request.logprobs:
             params |= {"logprobs": True, "top_logprobs": min(_TOP_LOGPROBS, self.able.top_logprobs)}
             params |= dialect.logprobs(request.choices)

@@ -13,7 +13,8 @@ from tasks.engine.replies import count_of
 from tasks.engine.tokenizer import LocalTokenizer
 
 T = TypeVar("T")
-_REMEMBERED = 20_000  # counts of prompts, and ids of short texts
+_REMEMBERED = 5_000  # counts of prompts, and ids of short texts: what is asked for again is asked for soon
+_SHORT = 1000  # characters: facts and problems come with every answer
 
 
 class Tokens:
@@ -30,7 +31,7 @@ class Tokens:
         self.local: LocalTokenizer | None = None
         self._has_counted: bool | None = None  # None: not asked yet
         self._counts: dict[tuple[int, int], int | None] = {}
-        self._ids: dict[str, list[int]] = {}
+        self._ids: dict[tuple[str, bool], list[int]] = {}
         self._asking: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
 
     @property
@@ -76,22 +77,21 @@ class Tokens:
             return await self._once(self._counts, key, lambda: _at_once(self.local, messages))
         return await self._once(self._counts, key, lambda: self._counted(replica, messages))
 
-    async def ids(self, replica: Replica, text: str, special: bool = False, keep: bool = False) -> list[int]:
+    async def ids(self, replica: Replica, text: str, special: bool = False) -> list[int]:
         """Token ids of a text.
 
         Args:
             special: with what the tokenizer puts before and behind a text.
-            keep: the text will be asked for again.
 
         Raises:
             UserError: the server has no /tokenize.
             Fault: it may say when it is asked again.
         """
-        if self.local is not None and not keep:
-            return self.local.ids(text, special)
-        if not keep:
+        if (local := self.local) is not None:
+            return local.ids(text, special)
+        if len(text) > _SHORT:
             return await self._asked(replica, text, special)
-        return await self._once(self._ids, text, lambda: self.ids(replica, text, special))
+        return await self._once(self._ids, (text, special), lambda: self._asked(replica, text, special))
 
     async def prompt_ids(self, replica: Replica, messages: Sequence[Message]) -> list[int] | None:
         """The token ids that the server makes of a conversation; None where it does not say."""

@@ -29,6 +29,11 @@ class Recorder:
         assert self._behind is not None, "a stage that asks no model has asked one"
         return self._behind
 
+    @property
+    def scores_prompts(self) -> bool:
+        """See `Engine.scores_prompts`."""
+        return self._behind is not None and self._behind.scores_prompts
+
     async def stop(self) -> None:
         """End the calls in flight and take no more: a stage that failed must not go on beside its own retry."""
         self._stopped = True

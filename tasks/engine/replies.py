@@ -12,6 +12,7 @@ from typing import Any
 from tasks.engine.protocol import CUT, WHOLE
 
 Body = Mapping[str, Any]
+_STOPS = ("stop_reason", "matched_stop", "stop_sequence", "stopping_word")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # fields in which servers put what they split off
 
 
@@ -28,6 +29,7 @@ class Reply:
         content: the text without what the server split off.
         finish: the server's finish reason as it is, or `refusal` where the message is one (its words are the text).
         tokens: `logprobs.content`, one entry a token; empty where the server tells none.
+        stop_reason: the stop text that ended it, empty where the model itself did; None where the server does not say.
     """
 
     text: str
@@ -36,6 +38,7 @@ class Reply:
     prompt_tokens: int | None
     completion_tokens: int | None
     tokens: list[dict[str, Any]] = field(default_factory=list)
+    stop_reason: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -65,7 +68,7 @@ def read_chat(body: Any) -> Reply:
     counts = usage if isinstance(usage, Mapping) else {}
     return Reply(
         text, content, finish, count_of(counts.get("prompt_tokens")), count_of(counts.get("completion_tokens")),
-        _tokens(choice.get("logprobs")),
+        _tokens(choice.get("logprobs")), stop_reason_of(choice),
     )  # fmt: skip
 
 
@@ -88,6 +91,15 @@ def finish_of(choice: Body) -> str:
     """The server's word for why the text ends; `none` where it has none."""
     finish = choice.get("finish_reason")
     return finish if isinstance(finish, str) else "none" if finish is None else json.dumps(finish)[:60]
+
+
+def stop_reason_of(choice: Body) -> str | None:
+    """Which stop text ended a completion, as vLLM (`stop_reason`), SGLang (`matched_stop`) and others tell it: empty
+    for the model's own end, and for a number for a token that ends it; None where the server does not say."""
+    for name in _STOPS:
+        if name in choice:
+            return choice[name] if isinstance(choice[name], str) else ""
+    return None
 
 
 def count_of(value: Any) -> int | None:

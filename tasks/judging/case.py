@@ -10,6 +10,9 @@ from schemas.ids import content_id
 from tasks.asking.asker import Asked, Asker
 from tasks.engine.turns import together
 from tasks.prompts import data
+from tasks.texts.length import WORD, length
+from tasks.texts.refusals import refuses
+from tasks.texts.wholeness import unfinished
 
 Row = dict[str, Any]
 Marks = list[Row]
@@ -30,7 +33,8 @@ class Verdict:
     """What came of one answer.
 
     Attributes:
-        marks: {name, rating in [0, 2] or None, thoughts} a criterion; None where answers are compared as wholes.
+        marks: {name, rating in [0, 2] or None, thoughts} a criterion, and by likelihood {told, against}; None where
+            answers are compared as wholes.
         scores: one a judgement that was valid, each in [0, 2].
     """
 
@@ -73,6 +77,23 @@ def score(marks: Marks, criteria: list[Row]) -> float | None:
     return math.fsum(w * r for w, r in rated) / math.fsum(w for w, _ in rated)
 
 
+def weighted(marks: Marks | None, criteria: list[Row], figure: str) -> float | None:
+    """Weighted mean of a figure of the marks (`told`, `against`) over the criteria that have it, or None."""
+    weights = {criterion["name"]: criterion["weight"] for criterion in criteria}
+    known = [(weights[mark["name"]], mark[figure]) for mark in marks or [] if mark.get(figure) is not None]
+    return math.fsum(w * value for w, value in known) / math.fsum(w for w, _ in known) if known else None
+
+
+def says_nothing(answer: Row, problem: str) -> str | None:
+    """Why an answer cannot earn anything, whoever judges it; None for one that says something."""
+    text = answer["final"] or ""
+    if not text.strip():
+        return "says nothing: it is empty"
+    if refuses(text, problem):
+        return "says nothing: it declines to answer"
+    return f"says nothing: {why}" if length(text) <= 30 * WORD and (why := unfinished(text)) else None
+
+
 def rubric_text(criteria: list[Row]) -> str:
     """The rubric as a judge reads it: one block a criterion."""
     blocks = []
@@ -91,13 +112,15 @@ def criterion_text(criterion: Row) -> str:
 
 def one_by_one(
     rate: Callable[[Asker, str, Case, Row], Awaitable[Asked[Marks]]],
+    value_of: Callable[[Asker, Marks, list[Row]], float | None] = lambda _, marks, criteria: score(marks, criteria),
 ) -> Callable[[Asker, Case], Coroutine[Any, Any, Judgement]]:
-    """A judge of whole cases out of `rate(asker, rating_id, case, answer)`, which marks a single answer."""
+    """A judge of whole cases out of `rate(asker, rating_id, case, answer)`, which marks a single answer, and
+    `value_of(asker, marks, criteria)`, its score."""
 
     async def judge(asker: Asker, case: Case) -> Judgement:
         async def verdict(answer: Row) -> Verdict:
             asked = await rate(asker, rating_id(asker, case, answer), case, answer)
-            value = score(asked.value, case.rubric["criteria"]) if asked.value else None
+            value = value_of(asker, asked.value, case.rubric["criteria"]) if asked.value else None
             generation_id = asked.generation.generation_id if asked.generation else None
             scores = (value,) if value is not None else ()
             return Verdict(answer, scores, asked.value, asked.status, asked.reason, generation_id)

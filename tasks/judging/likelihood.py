@@ -3,10 +3,18 @@
 A criterion's gold fact g follows the prompt file `likelihood` (question, answer, "The facts are:") and a space, each
 fact for itself. Its gain in nats a token is
     gain = [log p(g | problem, answer) - log p(g | problem, empty answer)] / tokens of g,
-mapped by rating = 2·σ(gain / scale): 1 says that the answer told nothing of the fact, 2 that it made it certain, 0 that
-it spoke against it. Strictly monotone, so ranks are those of the gains.
+which is two figures: what the answer *tells* of the fact, max(0, gain), and what it says *against* it, max(0, -gain).
+Each is mapped by 2·tanh(x / 2·scale), so that 0 is "not met", as in the paper, and 2 is a fact made certain; the rating
+is that of what is told, and an answer that tells nothing, an empty one first of all, has 0. The score is
 
-Example: log p(g) over 8 tokens rises from -24 to -16: gain = 1 nat a token, rating = 2·σ(1 / 0.5) = 1.76.
+    max(0, Σ weight·(mapped told - contradiction_weight · mapped against) / Σ weight).
+
+Example: log p(g) over 8 tokens rises from -24 to -16: told is 1 nat a token, rating 2·tanh(1 / (2 · 0.5)) = 1.52.
+
+Until this was so the rating was 2·σ(gain / scale), 1 for an answer that tells nothing: two answers in three of a 135M
+model were worth less than an empty one, and a pair could teach to say nothing. By ranks both order alike: 0.19 ± 0.07
+against 0.17 ± 0.06, with the answers' share of words that stand in the document (150 problems, 10 answers each).
+`contradiction_weight` is 0 until a measurement speaks for another value.
 
 A criterion without a gold fact has no rating (null), and the weights of the others are renormalised; so has one whose
 fact stands in the problem already, since repeating the problem would count as knowing. No such fact at all: the answer
@@ -19,7 +27,7 @@ import math
 
 from tasks.asking.asker import Asked, Asker
 from tasks.engine.protocol import Likelihood
-from tasks.judging.case import Case, Marks, Row, one_by_one
+from tasks.judging.case import Case, Marks, Row, one_by_one, score
 from tasks.prompts import data
 from tasks.texts.measures import gram_size, overlap
 
@@ -53,11 +61,22 @@ async def rate(asker: Asker, rating_id: str, case: Case, answer: Row) -> Asked[M
     scale = asker.plan.config.rating.likelihood_scale_nats
     by_criterion = [(c["name"], gains.get(c["name"])) for c in case.rubric["criteria"]]
     return Asked([
-        {"name": name, "rating": rating_of(gain, scale), "thoughts": _gain_text(gain)} for name, gain in by_criterion
+        {"name": name, "rating": rating_of(gain, scale), "thoughts": _gain_text(gain), "told": told_of(gain),
+         "against": told_of(None if gain is None else -gain)} for name, gain in by_criterion
     ], told)  # fmt: skip
 
 
-likelihood = one_by_one(rate)
+def score_of(asker: Asker, marks: Marks, criteria: list[Row]) -> float | None:
+    """What is told, less what is said against the facts by `rating.contradiction_weight`; never below 0."""
+    told, rating = score(marks, criteria), asker.plan.config.rating
+    if told is None or not rating.contradiction_weight:
+        return told
+    mapped = [mark | {"rating": rating_of(mark["against"], rating.likelihood_scale_nats)} for mark in marks]
+    against = score(mapped, criteria)
+    return None if against is None else max(0.0, told - rating.contradiction_weight * against)
+
+
+likelihood = one_by_one(rate, score_of)
 
 
 def copied(gold: str, problem: str) -> bool:
@@ -82,11 +101,14 @@ def _known(fact: Row) -> bool:
 
 
 def rating_of(gain: float | None, scale: float) -> float | None:
-    """2·σ(gain / scale), in (0, 2); None where the gain is not known."""
-    if gain is None or math.isnan(gain):
-        return None
-    bounded = max(-30.0, min(30.0, gain / scale))
-    return 2.0 / (1.0 + math.exp(-bounded))
+    """2·tanh(told / 2·scale), in [0, 2]; None where the gain is not known."""
+    told = told_of(gain)
+    return None if told is None else 2.0 * math.tanh(min(30.0, told / (2.0 * scale)))
+
+
+def told_of(gain: float | None) -> float | None:
+    """What is told of a fact, in nats a token: a gain above 0, else nothing; None where it is not known."""
+    return None if gain is None or math.isnan(gain) else max(0.0, gain)
 
 
 def _gain_text(gain: float | None) -> str | None:

@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 _SLOT = re.compile(r"\{([a-z_]+)\}")
 _FENCES = re.compile(
     r"</?\s*(?=document|reference|answer|problem|criteri|mark|rubric|rating|think|thoughts|name|gold|weight|desc"
-    r"|first|second|better"
+    r"|first|second|better|evidence"
     r"|(?:s|bos|eos|pad|unk)>|(?:start|end)_of_turn)",  # these: chat templates other than `<|…|>`
     re.IGNORECASE,
 )
@@ -34,9 +34,12 @@ JUDGING: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
+OWN = "own_likelihood"  # what an answer's own likelihood is asked with
+
+
 def names_of(role: str, dialect: str, mode: str) -> tuple[str, ...]:
     """The prompt files that a role uses in a dialect and rating mode."""
-    return JUDGING[mode][dialect] if role == "judge" else NAMES[role][dialect]
+    return (*JUDGING[mode][dialect], OWN) if role == "judge" else NAMES[role][dialect]
 
 
 def task_types() -> list[str]:

@@ -27,10 +27,12 @@ READS = {
 }  # fmt: skip
 # How many rows there are is not what any one of them is: with more answers, those that there are stay.
 NOT_IN_KEYS = frozenset(
-    {"sampling.answers", "task.problems_per_document", "task.max_similarity", "task.max_attempts", "earlier_rounds"}
-)
+    {"sampling.answers", "task.problems_per_document", "task.max_similarity", "task.max_attempts", "earlier_rounds",
+     "sampling.own_likelihood"}
+)  # fmt: skip
 # raised when the code of a stage makes other rows from the same settings
-VERSIONS = {"shard": 1, "propose": 1, "answer": 1, "rubric": 1, "rate": 1, "probe": 1, "pair": 1, "train": 1}
+# 2: only whole answers and references count, criteria have evidence, and saying nothing earns nothing
+VERSIONS = {"shard": 1, "propose": 2, "answer": 2, "rubric": 2, "rate": 2, "probe": 2, "pair": 1, "train": 1}
 _PROBLEMS = ("problems_per_document", "max_similarity", "min_reference_words")
 
 
@@ -150,14 +152,31 @@ def shown_answers(config: Config) -> int:
     return 5 if config.task.type == "creative_writing" else 11
 
 
+FREE = ("creative_writing", "math")  # kinds of problems whose answers are made, and not found in the document
+
+
+def least_support(config: Config) -> float:
+    """What a criterion's gold fact needs of the document; nothing where its writer does not see that."""
+    if not config.rubric.show_document or config.rubric.criteria:
+        return 0.0
+    least = config.rubric.min_support
+    return least if least is not None else 0.0 if config.task.type in FREE else 0.6
+
+
+def least_reference_support(config: Config) -> float:
+    """What a reference answer needs of the document."""
+    least = config.task.min_support
+    return least if least is not None else 0.0 if config.task.type in FREE else 0.4
+
+
 def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Prompts) -> dict[str, Any]:
     """What changes a stage's output, by name: kept in the footer, so that a stale file can say what changed."""
     if stage == "shard":
         return {"corpus": config.corpus.model_dump()}
     if stage == "pair":
-        return {"pairing": config.pairing.model_dump(), "training.target": config.training.target}
+        return {"pairing": _pairing(config), "training.target": config.training.target}
     if stage == "train":
-        training = config.training.model_dump(exclude={"timeout_sec", "save_steps", "enabled", "target"})
+        training = config.training.model_dump(exclude={"timeout_sec", "save_steps", "processes", "enabled", "target"})
         return {"training": training, **_identity(models["policy"])}
     role = ROLE_OF[stage]
     name = getattr(config.roles, role)
@@ -177,10 +196,14 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
     }
     if stage == "propose":
         own |= {f"task.{key}": getattr(config.task, key) for key in _PROBLEMS}
+        own |= {"task.min_support": least_reference_support(config)}
     if stage == "answer":
         own |= {"sampling.answers": config.sampling.answers, "sampling.cut_answers": config.sampling.cut_answers}
+        own |= {"sampling.own_likelihood": True} if config.sampling.own_likelihood else {}  # rows made before had none
     if stage == "rubric":
-        own |= {"rubric": config.rubric.model_dump(exclude={"criteria"}) | {"shown_answers": shown_answers(config)}}
+        own |= {"rubric": config.rubric.model_dump(exclude={"criteria"}) | {
+            "shown_answers": shown_answers(config), "min_support": least_support(config),
+        }}  # fmt: skip
     if stage in ("rate", "probe"):
         own |= {"rating": _rating(config)}
     if stage == "probe":
@@ -208,8 +231,26 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _pairing(config: Config) -> dict[str, Any]:
+    """The pairing section without the share that only one control looks at."""
+    return config.pairing.model_dump(exclude=set() if config.pairing.control == "flipped" else {"flipped_share"})
+
+
 def _rating(config: Config) -> dict[str, Any]:
     """The rating section without the settings that the mode does not look at."""
-    of_mode = {"likelihood_scale_nats": "likelihood", "max_comparisons": "pairwise"}
+    of_mode = {
+        "likelihood_scale_nats": "likelihood", "contradiction_weight": "likelihood", "max_comparisons": "pairwise",
+    }  # fmt: skip
     others = {key for key, mode in of_mode.items() if config.rating.mode != mode}
     return config.rating.model_dump(exclude=others)
+
+
+def why_not_trained(config: Config) -> str | None:
+    """Why a round with these settings ends with its pairs; None where it trains."""
+    if not config.training.enabled:
+        return "training.enabled is false"
+    if config.engine.kind == "fake":
+        return "the texts come from the fake engine: there is nothing to learn from them"
+    if config.models["policy"].path is None:
+        return "models.policy has no path: weights that only a server has cannot be trained here"
+    return None

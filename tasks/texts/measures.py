@@ -1,32 +1,36 @@
 """Small questions about texts that several stages ask."""
 
 import re
+from itertools import combinations
 
 from tasks.texts.length import WORD, has_unspaced, length
-from tasks.texts.phrases import POINTING, REFUSING
+from tasks.texts.phrases import POINTING
 from tasks.texts.scripts import HANGUL, JOINED, UNSPACED, is_latin, share_a_script
 
 # 3.14 and "e.g." have no white space after them; the marks of other scripts need none
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|[。！？｡．؟۔।॥።။།][\"'」』”’）)】\]]*")
+_ITEM_MARK = re.compile(r"(?:^|\n)[^\S\n]*[*_(]*\d{1,2}\.$")
+_SENTENCES = 200  # looked at for repetitions
 _WORD = re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]|(?<=[^\W{UNSPACED}])[{JOINED}]+)+")
+_ALONE, _HANGUL = re.compile(f"[{UNSPACED}]"), re.compile(f"[{HANGUL}]")
 _POINTING = re.compile(
     r"\b(?:(?:the|this|that|above|given|following|provided)\s+(?:\w+\s+)?"
     r"(?:passage|text|document|article|excerpt|paragraph|author)|according to the (?:text|passage|document|article)"
-    r"|as (?:mentioned|described|stated) (?:above|in the)|(?:the|this|your) question)\b",
-    re.IGNORECASE,
-)
-# "I'm sorry to hear that you …" is how a good answer to a patient begins
-_REFUSAL = re.compile(
-    r"^\W*(?:(?:(?:i['’]?m|i am) )?(?:\w+ )?sorry\b[^.!?\n]{0,80}\b(?:i (?:can(?:no|['’])t|won['’]t|am (?:not able"
-    r"|unable))|i['’]m (?:not able|unable)|unable to)\b|i can(?:no|['’])t (?:help|assist|answer|provide)|as an ai\b)",
+    r"|as (?:mentioned|described|stated) (?:above|in the)|(?:the|this|your) question)\b"
+    r"|^\W*the subject is\b|\bthe facts are(?:\s*:| (?:about|that)\b)",
     re.IGNORECASE,
 )
 
 
 def full_sentences(text: str) -> str:
-    """The text up to its last full sentence; empty where there is none."""
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    """The text up to its last full sentence; empty where there is none. The mark of a list item is no sentence."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text) if not _ITEM_MARK.search(text[: match.end()])]
     return text[: ends[-1]].strip() if ends else ""
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether a text ends with the mark that ends a sentence, in any script, quotes and brackets behind it included."""
+    return any(match.end() == len(text) for match in _SENTENCE_END.finditer(text, max(0, len(text) - 12)))
 
 
 def sentences(text: str) -> list[str]:
@@ -39,9 +43,11 @@ def sentences(text: str) -> list[str]:
 
 
 def repeats_itself(text: str) -> bool:
-    """Whether a sentence of at least four words stands in the text twice: what small models fall into."""
-    said = [sentence.casefold() for sentence in sentences(text) if length(sentence) >= 4 * WORD]
-    return len(set(said)) < len(said)
+    """Whether a sentence of at least four words stands in the text twice, or again but for a word or two: what small
+    models fall into. Two are the same that share four fifths of their word 3-grams (Jaccard)."""
+    said = [sentence for sentence in sentences(text)[:_SENTENCES] if length(sentence) >= 4 * WORD]
+    grams = [shingles(sentence, 3) or {(sentence.casefold(),)} for sentence in said]
+    return any(len(a & b) >= 0.8 * len(a | b) for a, b in combinations(grams, 2))
 
 
 def shares_a_word(text: str, topic: str) -> bool:
@@ -77,14 +83,20 @@ def points_at_source(text: str) -> str | None:
     return match.group(0) if match else None
 
 
-def refuses(text: str) -> bool:
-    """Whether an answer is a refusal to answer."""
-    return bool(_REFUSAL.match(text) or (not text.isascii() and REFUSING.match(text)))
-
-
 def words_of(text: str) -> list[str]:
     """Lower-case words without punctuation; in scripts without spaces every character counts as one."""
     return _WORD.findall(text.lower())
+
+
+def content_words(text: str) -> set[str]:
+    """What a text is about: words of four letters or more; two characters in a row where every character is a word, and
+    in Hangul, whose words are short and take endings. The same as the macro `content_words` of the SQL views."""
+    words = words_of(text)
+    hangul = [word for word in words if _HANGUL.search(word)]
+    long_words = {word for word in words if len(word) >= 4} - set(hangul)
+    alone = [bool(_ALONE.fullmatch(word)) for word in words]
+    pairs = {words[i] + words[i + 1] for i in range(len(words) - 1) if alone[i] and alone[i + 1]}
+    return long_words | pairs | {word[i : i + 2] for word in hangul for i in range(max(1, len(word) - 1))}
 
 
 def shingles(text: str, n: int = 5) -> set[tuple[str, ...]]:

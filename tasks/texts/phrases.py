@@ -25,7 +25,14 @@ REFUSING = re.compile(
     r"|我(?:无法|不能|無法)(?:回答|提供|帮助|協助)|作为(?:一个|一名)?(?:AI|人工智能)"
     r"|申し訳(?:ございません|ありません)が.{0,20}(?:できません|できかねます)|죄송(?:합니다|하지만).{0,40}(?:없습니다|어렵습니다)"
     r"|(?:عذر[اًا]*|آسف|أعتذر|معذرة)[^.؟\n]{0,40}لا (?:أستطيع|يمكنني)|لا (?:أستطيع|يمكنني) (?:المساعدة|الإجابة|تقديم)"
-    r"|(?:извините|к сожалению)[^.\n]{0,30}я не могу|मुझे खेद है[^।\n]{0,40}नहीं)",
+    r"|(?:извините|к сожалению)[^.\n]{0,30}я не могу|मुझे खेद है[^।\n]{0,40}नहीं"
+    r"|(?:es tut mir leid|leider|entschuldigung)[^.\n]{0,20}(?:ich kann|kann ich)[^.\n]{0,60}nicht"
+    r" (?:beantworten|helfen|weiterhelfen|geben|antworten)"
+    r"|(?:(?:je suis )?désolée?|malheureusement)[^.\n]{0,20}je ne (?:peux|puis|suis) pas[^.\n]{0,20}"
+    r"(?:répondre|aider|fournir|donner)|je ne (?:peux|puis) pas (?:répondre|vous aider|fournir)"
+    r"|(?:lo siento|lamentablemente)[^.\n]{0,20}no puedo (?:ayudar|responder|proporcionar|dar)"
+    r"|no puedo (?:proporcionar|responder|ayudarte?|dar consejos)"
+    r"|(?:mi dispiace|desculpe|sinto muito)[^.\n]{0,20}n[oã]o? pos?so (?:aiutar|rispondere|fornire|ajudar|responder))",
     re.IGNORECASE,
 )
 QUESTION_LABELS = frozenset({

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -97,7 +96,7 @@ def looked_at(*answers: bytes, most: int = 64) -> tuple[Pulse, Gate]:
         await replica.close()
         return pulse, gate
 
-    found: Any = at(serve, ask)
+    found: tuple[Pulse, Gate] = at(serve, ask)
     return found
 
 

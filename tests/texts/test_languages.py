@@ -16,12 +16,12 @@ from tasks.texts.measures import (
     full_sentences,
     overlap,
     points_at_source,
-    refuses,
     repeats_itself,
     sentences,
     shares_a_word,
     words_of,
 )
+from tasks.texts.refusals import refuses
 from tasks.texts.scripts import language_of, script_of
 from tests.asking.samples import CHECKS
 

@@ -11,7 +11,8 @@ from tasks.asking.parse import Malformed
 from tasks.propose import _question
 from tasks.rubric import facts_rubric
 from tasks.texts.length import first_words, has_unspaced, word_count
-from tasks.texts.measures import full_sentences, overlap, points_at_source, refuses
+from tasks.texts.measures import full_sentences, overlap, points_at_source
+from tasks.texts.refusals import refuses
 from tasks.texts.thoughts import final_answer
 from tests.asking.samples import CHECKS, generation
 

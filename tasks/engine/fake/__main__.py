@@ -12,7 +12,7 @@ import uvicorn
 from tasks.engine.fake.process import bound
 from tasks.engine.fake.server import FakeServer, Settings
 
-FAULTS = ("http429", "http500", "disconnect", "hang", "malformed", "truncated", "garbage")
+FAULTS = ("http429", "http500", "disconnect", "hang", "malformed", "truncated", "garbage", "lying")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -29,10 +29,11 @@ class Answers:
         choices: list[dict[str, Any]] = []
         written = 0
         for index in range(asked.n or 1):
-            content, reason, count = _completion(ask, index, max_tokens, asked.stops(), fault)
+            content, reason, count, stop = _completion(ask, index, max_tokens, asked.stops(), fault)
             logprobs = chat_logprobs(ask, content, asked.top_logprobs or 0) if asked.logprobs else None
             message = {"role": "assistant", "content": content, "refusal": None}
-            choices.append({"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason})
+            ended = {"finish_reason": reason, "stop_reason": stop}
+            choices.append({"index": index, "message": message, "logprobs": logprobs, **ended})
             written += count
         return _reply("chat.completion", body, ask.model, choices, len(ask.pieces), written)
 
@@ -52,11 +53,11 @@ class Answers:
             max_tokens, name = self._max_tokens(asked.max_tokens or 16, len(ids)), ask.model
             of_prompt = prompt_logprobs(ids, pieces, asked.prompt_logprobs, fault)
             for index in range(asked.n or 1):
-                content, reason, count = _completion(ask, index, max_tokens, asked.stops(), fault)
+                content, reason, count, stop = _completion(ask, index, max_tokens, asked.stops(), fault)
                 logprobs = None if asked.logprobs is None else completion_logprobs(ids, content, asked.logprobs)
                 choices.append({
                     "index": len(choices), "text": content, "logprobs": logprobs, "finish_reason": reason,
-                    "prompt_logprobs": of_prompt,
+                    "stop_reason": stop, "prompt_logprobs": of_prompt,
                 })  # fmt: skip
                 written += count
             read += len(ids)
@@ -75,8 +76,7 @@ class Answers:
         if temperature == 0 and (asked.n or 1) > 1:
             raise RequestError("n must be 1 when using greedy sampling")
         schema, choices = wanted(asked)
-        sampling = (temperature, asked.top_p, asked.seed) if temperature else (0.0, None, None)
-        return text.Ask(model, prompt, last[-text.TAIL_CHARS :], pieces, sampling, schema, choices)
+        return text.Ask(model, prompt, last[-text.TAIL_CHARS :], pieces, asked.drawn(), schema, choices)
 
     def known_model(self, name: str | None) -> str:
         """The served name that is meant.
@@ -109,9 +109,14 @@ def _reply(
     }  # fmt: skip
 
 
-def _completion(ask: text.Ask, index: int, max_tokens: int, stop: list[str], fault: str) -> tuple[str, str, int]:
-    """Text, finish reason, tokens."""
+def _completion(
+    ask: text.Ask, index: int, max_tokens: int, stop: list[str], fault: str
+) -> tuple[str, str, int, str | None]:
+    """Text, finish reason, tokens, and the stop text that ended it."""
     if fault in ("malformed", "truncated", "garbage"):
         content, reason = text.spoiled(fault, ask, index)
-        return content, reason, len(tokenize(content))
-    return cut(text.compose(ask, index), max_tokens, stop)
+        return content, reason, len(tokenize(content)), None
+    whole = text.compose(ask, index, lying=fault == "lying")
+    content, reason, count = cut(whole, max_tokens, stop)
+    at = [word for word in stop if word and whole.startswith(content + word)] if reason == "stop" else []
+    return content, reason, count, at[0] if at else None
