@@ -31,7 +31,7 @@ async def answer(plan: Plan, problems: list[Row], engine: Engine) -> list[Row]:
 
 def prompt_messages(plan: Plan, problem: str) -> tuple[Message, ...]:
     """What the answering model sees; the trainer gets the same messages."""
-    (name,) = NAMES["answer"][plan.config.task.dialect]
+    (name,) = NAMES["answer"][plan.config.dialect_of("answer")]
     return ({"role": "user", "content": plan.prompts.render(name, {"problem": data(problem)})},)
 
 

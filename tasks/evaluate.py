@@ -49,7 +49,7 @@ def evaluation_config(config: Config, contest: Contest, store: Store, number: in
     models |= {"parent": contest.parent} if contest.parent else {}
     mode = wanted.rating_mode or config.rating.mode
     if mode in COMPARING:  # a score among a model's own answers says nothing beside another model's
-        mode = "likelihood" if config.task.dialect == "stepwise" else "pointwise"
+        mode = "likelihood" if config.dialect_of("judge") == "stepwise" else "pointwise"
     changed = config.model_copy(update={
         "models": models, "reuse": ReuseConfig(),
         "roles": RolesConfig(

@@ -104,7 +104,7 @@ def _row(asker: Asker, case: Case, verdict: Verdict) -> Row:
         "mode": asker.plan.config.rating.mode, "ratings": verdict.marks, "score": verdict.score,
         "sample_scores": list(verdict.scores) or None, "spread": verdict.spread, "status": verdict.status,
         "reason": verdict.reason, "generation_id": verdict.generation_id,
-        "told": weighted(verdict.marks, case.rubric["criteria"], "told"),
+        "own_likelihood": None, "own_tokens": None, "told": weighted(verdict.marks, case.rubric["criteria"], "told"),
         "against": weighted(verdict.marks, case.rubric["criteria"], "against"),
     }  # fmt: skip
 

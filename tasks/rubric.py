@@ -61,7 +61,7 @@ async def _one(plan: Plan, document: Row, problem: Row, answers: list[Row], engi
     shown = by_length_rank(answers, shown_answers(plan.config))
     asker = Asker(plan, "rubric", engine)
     rubric_id = content_id("rubric", plan.keys["rubric"], problem["problem_id"], [row["answer_id"] for row in shown])
-    write = _fixed if plan.config.rubric.criteria else _WRITE[plan.config.task.dialect]
+    write = _fixed if plan.config.rubric.criteria else _WRITE[plan.config.dialect_of("rubric")]
     asked, shown, note = await write(asker, rubric_id, document, problem, shown)
     status, reason = outcome(asked, note)
     return {

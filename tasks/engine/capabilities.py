@@ -102,7 +102,10 @@ def require(config: Config, name: str, able: Capabilities) -> None:
     if able.refused:
         raise UserError(_refused(name, able))
     writes = [role for role in roles if role != "judge" or config.rating.mode not in ("likelihood", "logprob")]
-    structured = config.task.dialect == "structured" and config.models[name].output_format == "json_schema"
+    structured = (
+        any(config.dialect_of(role) == "structured" for role in writes)
+        and config.models[name].output_format == "json_schema"
+    )
     if structured and able.json_schema == "refused" and any(role != "answer" for role in writes):
         raise UserError(
             f"models.{name}: the server refuses JSON schemas (response_format), which structured outputs are asked "

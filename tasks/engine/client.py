@@ -45,7 +45,8 @@ class Client:
         self._gate, self._engine, self.server = gate, engine, server
         self.replicas = [Replica(url, _api_key(config), engine) for url in urls]
         self._choose = Replicas(self.replicas, engine.timeout_sec, say)
-        self._max_model_len = config.max_model_len or engine.max_model_len
+        # engine.max_model_len is that of the servers started here; another's context is its own
+        self._max_model_len = config.max_model_len or (None if config.base_urls else engine.max_model_len)
         self.able, self._changes = VLLM, params_of(config)
         self._can_tokenize: bool | None = None
         self._tokens: dict[str, list[int]] = {}

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.config import Config
+from schemas.config import Config, PairingConfig
 from schemas.ids import content_id
 from schemas.version import package_version
 from tasks.prompts import Prompts, names_of
@@ -144,13 +144,14 @@ def unread(config: Config, stage: str, reads: str) -> bool:
 
 def shown_answers(config: Config) -> int:
     """How many candidate answers the rubric's writer sees; where it asks for facts or writes nothing, none."""
-    if config.task.dialect == "stepwise" or config.rubric.criteria:
+    if config.dialect_of("rubric") == "stepwise" or config.rubric.criteria:
         return 0
     if config.rubric.shown_answers is not None:
         return config.rubric.shown_answers
     return 5 if config.task.type == "creative_writing" else 11
 
 
+LATER_PAIRING = ("min_chosen_score", "min_margin_spreads", "window", "include_reference")
 FREE = ("creative_writing", "math")  # kinds of problems whose answers are made, and not found in the document
 
 
@@ -173,7 +174,7 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
     if stage == "shard":
         return {"corpus": config.corpus.model_dump()}
     if stage == "pair":
-        return {"pairing": config.pairing.model_dump(), "training.target": config.training.target}
+        return {"pairing": _pairing(config), "training.target": config.training.target}
     if stage == "train":
         training = config.training.model_dump(exclude={"timeout_sec", "save_steps", "enabled", "target"})
         return {"training": training, **_identity(models["policy"])}
@@ -187,11 +188,11 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
         "max_model_len": config.model_of(role).max_model_len or config.engine.max_model_len,
         "engine": config.engine.model_dump(include={"dtype", "extra_args"}),
         "task.type": config.task.type,
-        "task.dialect": config.task.dialect,
+        "task.dialect": config.dialect_of(role),
         "task.max_attempts": config.task.max_attempts,
         "sampling": getattr(config.sampling, role).identity(),
         "sampling.seed": config.sampling.seed,
-        "prompts": prompts.hash(*names_of(role, config.task.dialect, config.rating.mode)),
+        "prompts": prompts.hash(*names_of(role, config.dialect_of(role), config.rating.mode)),
     }
     if stage == "propose":
         own |= {f"task.{key}": getattr(config.task, key) for key in _PROBLEMS}
@@ -227,6 +228,12 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
+
+
+def _pairing(config: Config) -> dict[str, Any]:
+    """The pairing section without the settings that came later and are off: rounds made before stay what they are."""
+    off = {name for name in LATER_PAIRING if getattr(config.pairing, name) == PairingConfig.model_fields[name].default}
+    return config.pairing.model_dump(exclude=off)
 
 
 def _rating(config: Config) -> dict[str, Any]:

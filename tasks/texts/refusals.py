@@ -120,12 +120,12 @@ def refuses(text: str, problem: str = "") -> bool:
     Args:
         problem: what was asked; words of it are no answer.
     """
-    if not text.isascii() and (match := REFUSING.match(text)):
+    if match := REFUSING.match(text[:400]):  # in other languages than English
         return length(text[match.end() :]) <= 12 * WORD
-    if REFUSING.match(text):
-        return length(text) <= 30 * WORD
+    if len(text) > 12 * LONGEST or length(text) > LONGEST:
+        return False
     text = _QUOTED.sub(" ", text) if not _QUOTED.fullmatch(text.strip()) else text  # who is quoted has not been asked
-    if length(text) > LONGEST or not _DECLINES.search(text):
+    if not _DECLINES.search(text):
         return False
     asked = set(re.findall(r"\w+", problem.casefold())) | _EMPTY
     left: set[str] = set()
