@@ -237,6 +237,18 @@ SELECT f.run, f.round, f.judge, f.reference, f.problems, f.answers, f.correlatio
 FROM found f LEFT JOIN extremes e USING (run, round, judge) LEFT JOIN above b USING (run, round, judge)
 ORDER BY f.run, f.round, f.reference, f.judge;
 
+-- how a round's judge did on its probes, over all and by kind: the share passed, with Wilson's interval of 95 %
+CREATE VIEW probe_scores AS
+SELECT run, round, mode, judge, kind, passed, n, (passed + 1.9208 / n - half) / (1 + 3.8416 / n) AS low,
+       (passed + 1.9208 / n + half) / (1 + 3.8416 / n) AS high
+FROM (
+    SELECT p.run, p.round, any_value(p.mode) AS mode, any_value(m.models ->> coalesce(m.config ->> '$.roles.judge', 'policy'))
+           AS judge, coalesce(kind, 'all') AS kind, avg(p.passed::INT) AS passed, count(*) AS n,
+           1.96 * sqrt(avg(p.passed::INT) * (1 - avg(p.passed::INT)) / count(*) + 0.9604 / count(*) ^ 2) AS half
+    FROM probes p LEFT JOIN manifests m ON m.run = p.run AND m.round = p.round
+    WHERE p.passed IS NOT NULL GROUP BY GROUPING SETS ((p.run, p.round, kind), (p.run, p.round))
+);
+
 -- what the configuration says that the tokens of a model cost; null where it does not say
 CREATE VIEW prices AS
 SELECT m.run, m.round, t.value ->> '$' AS model,

@@ -196,13 +196,13 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
     }
     if stage == "propose":
         own |= {f"task.{key}": getattr(config.task, key) for key in _PROBLEMS}
-        own |= {"task.min_support": least_reference_support(config)}
+        own |= {"task.min_support": least} if (least := least_reference_support(config)) else {}
     if stage == "answer":
         own |= {"sampling.answers": config.sampling.answers, "sampling.cut_answers": config.sampling.cut_answers}
     if stage == "rubric":
-        own |= {"rubric": config.rubric.model_dump(exclude={"criteria"}) | {
-            "shown_answers": shown_answers(config), "min_support": least_support(config),
-        }}  # fmt: skip
+        written = config.rubric.model_dump(exclude={"criteria", "min_support"})
+        held = {"min_support": least} if (least := least_support(config)) else {}
+        own |= {"rubric": written | {"shown_answers": shown_answers(config)} | held}
     if stage in ("rate", "probe"):
         own |= {"rating": _rating(config)}
     if stage == "probe":

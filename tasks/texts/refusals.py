@@ -26,7 +26,8 @@ _APART = re.compile(
     re.IGNORECASE,
 )
 _ACTS = (
-    r"(?:help|assist|answer|respond|reply|provide|give|offer|share|discuss|comment|talk|speak|engage|participate"
+    r"(?:help|assist|answer|access|process|reveal|perform|predict|proceed|respond|reply|provide|give|offer|share"
+    r"|discuss|comment|talk|speak|engage|participate"
     r"|fulfil?l"
     r"|comply|write|create|generate|produce|complete|continue|diagnose|speculate|express|support|do (?:that|this|so)"
     r"|say|tell|get(?:ting)? into|advise|explain|continu\w+|writing|answering|providing|helping|discussing|giving)\b"
@@ -51,7 +52,8 @@ _DECLINES = re.compile(
     r"|\bi['’]m (?:not (?:familiar|sure what you mean))|\bi need (?:some )?more (?:information|context|details)"
     r"|\bi(?: do(?:n['’]t| not)) answer\b|\bnothing (?:that )?i can (?:say|do|tell)"
     r"|not something (?:that )?i['’]?(?:m| am| can)\b"
-    r"|outside (?:of )?(?:what i|my)|(?:against|violates?) (?:my|our|the) (?:policy|policies|guidelines|rules"
+    r"|(?:outside (?:of )?|beyond )(?:what i|my)|(?:against|violates?) (?:my|our|the) (?:policy|policies"
+    r"|guidelines|rules"
     r"|programming)"
     r"|\bmy (?:guidelines|policy|programming|rules|instructions) (?:do(?:es)? not|don['’]t|doesn['’]t|forbid|prevent)"
     r"|\bmy knowledge does(?:n['’]t| not)|(?:would not|wouldn['’]t|is not|isn['’]t) (?:be )?appropriate for me"
@@ -61,7 +63,8 @@ _DECLINES = re.compile(
     re.IGNORECASE,
 )
 _STEPS_ASIDE = re.compile(
-    r"\b(?:sorry|apologi[sz]e|unfortunately)\b[^.!?]{0,30}$|\bi['’]?(?: a)?m (?:not|no) an? (?:\w+ )?(?:doctor"
+    r"\b(?:sorry|apolog(?:i[sz]e|y|ies)|unfortunately)\b[^.!?]{0,30}$|\bi['’]?(?: a)?m (?:not"
+    r"|no) an? (?:\w+ )?(?:doctor"
     r"|lawyer|expert|physician"
     r"|professional|attorney|specialist)|\b(?:consult|seek|see|contact|speak (?:to|with)|talk to|reach out to"
     r"|ask(?:ing)?)\b[^.!?]{0,30}"

@@ -20,7 +20,7 @@ from tests.samples import Row, an_answer, document, problem
 
 VIEWS = (
     "criteria", "criterion_ratings", "triples", "funnel", "rejections", "gap", "costs", "rounds", "settings", "prompts",
-    "pair_lineage", "signal", "graded", "judges",
+    "pair_lineage", "probe_scores", "signal", "graded", "judges",
 )  # fmt: skip
 
 

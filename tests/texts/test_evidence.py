@@ -43,8 +43,13 @@ def test_the_words_of_the_problem_support_nothing() -> None:
     [
         ("it SPREADS  through coughs\nand sneezes", True), ("“One case may infect nine of ten people nearby…”", True),
         ("It spreads through touch", False), ("", False), (" . ", False), ("is caused by a virus it spreads", True),
-        ("caused by a vir", False),
+        ("caused by a vir", False), ("It spreads in the air for two hours", False),  # every word of it is there
     ],
 )  # fmt: skip
 def test_a_quote_is_the_documents_own_words(quote: str, there: bool) -> None:
     assert is_quoted(quote, TEXT) == there
+
+
+def test_a_quote_may_differ_in_form_and_stand_inside_an_unspaced_run() -> None:
+    assert is_quoted("The first fluid", "The ﬁrst ﬂu\u00adid of １２ drops.") and is_quoted("12 drops", "of １２ drops")
+    assert is_quoted("制造胆汁", "肝脏储存糖原。它制造胆汁，分解药物。") and not is_quoted("制造糖原", "它制造胆汁。")
