@@ -3,8 +3,7 @@
 Two figures stand beside a pair. Its `place` is where the problem's answers lie between one that tells nothing (0) and
 the reference (1): the mean of their scores over the reference's; far below, the model cannot know what is asked, and
 far above it knows already. Its `margin_spreads` is the margin in units of the judge's own spread: of what its
-judgements of one answer differ by where it judged several times, else of what it usually makes of answers to one
-problem (the pooled deviation within the shard's problems).
+judgements of one answer differ by where it judged several times, else of the deviation of the problem's answers.
 """
 
 import math
@@ -87,11 +86,9 @@ def pair(
     """
     rows = []
     config = plan.config
-    every = list(_by_problem(problems, answers, rubrics, ratings))
-    usual = usual_spread([rated for _, rated, _ in every])
-    for problem_id, both, rubric_status in every:
+    for problem_id, both, rubric_status in _by_problem(problems, answers, rubrics, ratings):
         reference = next((answer.score for answer in both if answer.reference), None)
-        beside = Beside(None if config.rating.mode in COMPARING else reference, usual)
+        beside = Beside(None if config.rating.mode in COMPARING else reference, usual_spread(both))
         rated = both if config.pairing.include_reference else [answer for answer in both if not answer.reference]
         if rubric_status != "ok":
             outcomes = [Outcome(None, "no_rubric", f"the rubric is {rubric_status or 'missing'}")]
@@ -101,13 +98,10 @@ def pair(
     return rows
 
 
-def usual_spread(problems: Sequence[list[Rated]]) -> float | None:
-    """Pooled standard deviation of the answers' scores within their problems; None where no problem has two."""
-    own = [[answer.score for answer in rated if not answer.reference] for rated in problems]
-    known = [scores for scores in own if len(scores) > 1]
-    freedom = sum(len(scores) - 1 for scores in known)
-    squares = math.fsum(statistics.variance(scores) * (len(scores) - 1) for scores in known)
-    return math.sqrt(squares / freedom) if freedom else None
+def usual_spread(rated: list[Rated]) -> float | None:
+    """Standard deviation of the answers' scores; None where there are not two."""
+    own = [answer.score for answer in rated if not answer.reference]
+    return statistics.stdev(own) if len(own) > 1 else None
 
 
 def _by_problem(

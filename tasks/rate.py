@@ -11,7 +11,7 @@ from prefect import task
 from tasks.asking.asker import Asker
 from tasks.engine.protocol import Engine, Likelihood
 from tasks.judging import MODES
-from tasks.judging.case import COMPARING, Case, Judgement, Verdict, rating_id, says_nothing, weighted
+from tasks.judging.case import COMPARING, Case, Judgement, Verdict, rated_by, rating_id, says_nothing, weighted
 from tasks.prompts import OWN, data
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
@@ -90,11 +90,8 @@ def cases(problems: list[Row], answers: list[Row], rubrics: list[Row]) -> list[C
         if row["status"] == "ok":
             by_problem.setdefault(row["problem_id"], []).append(row)
     usable = [row for row in rubrics if row["status"] == "ok" and row["problem_id"] in by_problem]
-    return [
-        Case(texts[row["problem_id"]], row | {"criteria": held}, by_problem[row["problem_id"]])
-        for row in usable
-        if (held := [one for one in row["criteria"] if one.get("status") in (None, "ok")])
-    ]
+    held = [rubric for row in usable if (rubric := rated_by(row))["criteria"]]
+    return [Case(texts[row["problem_id"]], row, by_problem[row["problem_id"]]) for row in held]
 
 
 def _row(asker: Asker, case: Case, verdict: Verdict) -> Row:

@@ -65,13 +65,19 @@ def unfinished(text: str, stop: str = "") -> str | None:
         return "it ends in a list mark"
     if _HEADING.fullmatch(lines[-1]) and len(lines) > 1 and not ends_sentence(said):
         return "it ends in a heading"
-    if _OPEN.search(said) or _DANGLING.search(said):
+    if _OPEN.search(said) or _dangles(said):
         return f"it ends in half a sentence ({said[-30:]!r})"
     if _LEAD_IN.fullmatch(_last_sentence(said)):
         return f"it ends in a lead-in ({_last_sentence(said)[:60]!r})"
     if stop and stop != "\n" and not ends_sentence(stop.strip()) and not _ends_well(said, text, lines):
         return f"it ends in half a sentence at the stop text {stop!r} ({said[-30:]!r})"
     return None
+
+
+def _dangles(text: str) -> bool:
+    """Whether it ends in a word that no sentence ends with; "vitamin A" is no sentence."""
+    match = _DANGLING.search(text)
+    return match is not None and (match.group(0) not in ("a", "A") or length(text) > _SHORT)
 
 
 def _ends_in_mark(text: str) -> bool:

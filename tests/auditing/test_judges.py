@@ -74,7 +74,7 @@ def test_the_partial_correlation_and_its_interval_are_those_of_numpy(tmp_path: P
 
 def test_a_judge_that_only_says_the_zero_line_again_has_nothing_beyond_it(tmp_path: Path) -> None:
     row = judges(planted.write(str(tmp_path), "r", planted.judge_of_style))
-    assert row["correlation"] > 0.5 and (row["beyond"], row["beyond_pm"]) == (0.0, 0.0)
+    assert row["correlation"] > 0.1 and (row["beyond"], row["beyond_pm"]) == (0.0, 0.0)
 
 
 def test_a_judge_at_chance_blocks_once_there_are_enough_problems_and_warns_before(tmp_path: Path) -> None:

@@ -114,7 +114,12 @@ def test_every_table_can_be_stored_whatever_was_said(tables: Tables, tmp_path: P
 
 
 def test_failed_tries_are_kept(faulty: FakeEngine, tmp_path: Path) -> None:
-    found = all_stages(faulty.url, dialect("structured", task={"max_attempts": 3}), DOCUMENTS, tmp_path / "j")
+    found = all_stages(
+        faulty.url,
+        dialect("structured", task={"max_attempts": 3}, rating={"own_likelihood": False}),
+        DOCUMENTS,
+        tmp_path / "j",
+    )
     tries = Counter((row["role"], row["subject_id"]) for row in found["generations"])
     again = [row for row in found["generations"] if row["attempt"] > 0]
     assert again

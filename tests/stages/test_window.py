@@ -6,7 +6,7 @@ import pytest
 
 from schemas.config import PairingConfig
 from schemas.errors import UserError
-from tasks.pair import pair, usual_spread
+from tasks.pair import pair
 from tests.samples import Row, an_answer, config, plan_of, problem
 
 SCORES = {"ref": 1.6, "a": 1.2, "b": 0.8, "c": 0.4}  # the answers' mean is 0.8: half of what the reference tells
@@ -38,7 +38,6 @@ def test_each_setting_leaves_out_with_a_reason(pairing: Row, status: str, said: 
 def test_the_margin_is_in_units_of_what_the_judge_differs_by() -> None:
     assert paired()["margin_spreads"] == pytest.approx(0.8 / 0.4)  # deviation of 1.2, 0.8 and 0.4
     assert paired(spread=0.2)["margin_spreads"] == pytest.approx(0.8 / 0.2)  # it judged each several times
-    assert usual_spread([]) is None
 
 
 def test_a_place_needs_a_reference_that_tells_something_and_a_score_that_can_be_nothing() -> None:
