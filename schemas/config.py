@@ -210,11 +210,12 @@ class RubricConfig(Section):
 class RatingConfig(Section):
     """How answers are rated by a rubric."""
 
-    mode: Literal["pointwise", "logprob", "likelihood", "pairwise", "anchor"] = Field(
+    mode: Literal["pointwise", "logprob", "likelihood", "pairwise", "anchor", "auto"] = Field(
         "pointwise",
         description="pointwise: the judge writes 0, 1 or 2 a criterion; logprob: how likely each of the three is; "
         "likelihood: how much likelier the answer makes each gold fact; pairwise: every two answers; "
-        "anchor: each answer against one of median length",
+        "anchor: each answer against one of median length; auto: the one that orders best for its cost in a trial on "
+        "the run's first problems",
     )
     samples: int = Field(1, ge=1, le=25, description="judgements an answer (pointwise, with a temperature above 0)")
     max_comparisons: int | None = Field(

@@ -18,6 +18,7 @@ from tasks.models.gate import too_few
 from tasks.models.registry import lineage, standing
 from tasks.models.resolve import with_frozen
 from tasks.shard import known_stamp
+from tasks.staging.chosen import settled
 from tasks.staging.plan import STAGES, TABLE_OF, Plan, Source, make_plan
 from tasks.staging.reconcile import differences
 from tasks.staging.reuse import sources
@@ -194,7 +195,7 @@ def _plan(store: Store, manifest: dict[str, Any], wanted: Config | None) -> Plan
     models, corpus = dict(manifest["models"]), manifest.get("corpus")
     reused = {stage: Source(**source) for stage, source in manifest.get("reused", {}).items()}
     if wanted is not None:
-        wanted = with_frozen(wanted, store, number)
+        wanted = with_frozen(settled(wanted, store), store, number)
         reused = sources(wanted, store.root, store.run, number)
         for name in {*wanted.roles.model_dump().values(), "policy"}:
             if config.models.get(name) != wanted.models[name] or config.engine.kind != wanted.engine.kind:

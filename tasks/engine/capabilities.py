@@ -111,7 +111,7 @@ def require(config: Config, name: str, able: Capabilities) -> None:
             f"models.{name}: the server refuses JSON schemas (response_format), which structured outputs are asked "
             f"with; set models.{name}.output_format=tags"
         )
-    if "judge" in roles and (lacks := modes(able)[config.rating.mode]):
+    if "judge" in roles and (lacks := modes(able).get(config.rating.mode)):
         work = ", ".join(mode for mode, lack in modes(able).items() if lack is None)
         raise UserError(
             f"rating.mode={config.rating.mode} cannot work with the judge models.{name}: its server has no {lacks}; "
