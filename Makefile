@@ -7,20 +7,24 @@ ARGS ?=
 WORKERS ?= 2
 KILLS ?= 200
 PORT ?= 4200
+QUICK ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help env setup round server deploy test chaos automation lint clean distclean
+.PHONY: help env setup round server deploy test chaos bench automation learning lint clean distclean
 
 help:
 	@echo "make round      one self-play round of the demo preset; makes both environments first"
 	@echo "make server     Prefect's UI with the deployments of prefect.yaml and a worker, on this machine (PORT=4200)"
-	@echo "make deploy     the deployments of prefect.yaml, at the Prefect server of PREFECT_API_URL"
+	@echo "make deploy     the deployments of prefect.yaml, at the Prefect server of PREFECT_API_URL; what was changed in the"
+	@echo "                UI stays (ARGS=--reset: nothing does; also with make server)"
 	@echo "make test       all tests, the real server, model and trainer included"
 	@echo "make chaos      KILLS=200 kills of controller, server and trainer at random moments, nothing lost (ARGS=--seed=7)"
+	@echo "make bench      all benchmarks, medians of three, into benchmarks/RESULTS.md; hours (ARGS='sampler busy --runs 1')"
 	@echo "make automation marks runs whose process died as crashed, at the Prefect server of PREFECT_API_URL"
+	@echo "make learning   does it learn what it is told? a judge right by rule, controls; an hour (QUICK=1: 15 minutes)"
 	@echo "make lint       ruff, mypy and the check that imports stay light"
 	@echo "make env        the controller's environment only ($(VENV))"
 	@echo "make setup      and the runtime environment, for vLLM and OpenRLHF (DEVICE=auto, cpu or cuda)"
@@ -51,14 +55,20 @@ test: setup
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos.harness --kills $(KILLS) $(ARGS)
 
+bench: setup
+	$(BIN)/python -m benchmarks $(ARGS)
+
 server: $(STAMP)
-	@$(BIN)/python -m flows.deploy.server --port $(PORT)
+	@$(BIN)/python -m flows.deploy.server --port $(PORT) $(ARGS)
 
 deploy: $(STAMP)
-	@$(BIN)/python -m flows.deploy.server --deploy
+	@$(BIN)/python -m flows.deploy.server --deploy $(ARGS)
 
 automation: $(STAMP)
 	@$(BIN)/python -m flows.deploy.automation
+
+learning: setup
+	@$(BIN)/python -m benchmarks.learning $(if $(QUICK),--quick) $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

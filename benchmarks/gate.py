@@ -1,10 +1,10 @@
 """How often does the gate err? Null candidates (the parent with another seed) that it promotes, and gains that it sees.
 
-    python benchmarks/gate.py [--candidates 1000] [--run ROOT/RUN] [--only false|repeated|power]
+    python -m benchmarks.gate [--candidates 1000] [--run ROOT/RUN] [--only false|repeated|power]
 
 `gate_scores.json` has 60 problems with a dozen scores each: SmolLM2-135M's own answers under its own rubrics, rated by
 likelihood (preset `demo` on 64 documents of a health corpus). A candidate's and its parent's answers are drawn from the
-same dozen without repetition, and the gate itself decides: `evaluation.answers` of 2, 2,000 resamples, threshold 0.
+same dozen without repetition, and the gate itself decides: `evaluation.answers` of 2, threshold 0.
 For more problems than 60, problems are drawn with repetition. `--run` takes the scores of a run of yours instead.
 """
 
@@ -18,16 +18,16 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from benchmarks import frame
+from benchmarks.frame import Figure, note
 from schemas.gating import GateConfig
-from tasks.evaluation.statistics import mean_interval, wilson
+from tasks.evaluation.statistics import difference_interval, wilson
 from tasks.models.gate import decide, gain_seen
 from tasks.storage.db import connect
 from tasks.storage.store import Store
 
 Pool = Sequence[Sequence[float]]
-ANSWERS, SAMPLES = 2, 2000
+ANSWERS = 2
 PROBLEMS = (8, 16, 32, 64, 128)
 GAINS = (0.05, 0.1, 0.2)
 GATE = GateConfig(guards={}, min_problems=2)
@@ -57,7 +57,7 @@ def promoted(
 ) -> bool:
     """What the gate says of a candidate whose answers are those of its parent with another seed, and `gain` better."""
     gaps = [fmean(draw.sample(s[ANSWERS:], ANSWERS)) + gain - fmean(s[:ANSWERS]) for s in test]
-    value, low, high = mean_interval(gaps, SAMPLES, draw.randrange(1 << 30))
+    value, low, high = difference_interval(gaps)
     row = {"model_id": "m", "suite": "heldout", "metric": "difference", "status": "ok", "reason": None, "n": len(gaps)}
     return decide(gate, "m", [row | {"value": value, "low": low, "high": high}], asked).decision == "promote"
 
@@ -86,49 +86,71 @@ def counted(workers: ProcessPoolExecutor, work: Callable[[int], int], n: int) ->
     return list(workers.map(work, range(n), chunksize=max(1, n // 16)))
 
 
-def main() -> None:
-    """The three tables, as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--candidates", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--run", help="folder of a run whose scores are drawn from")
-    parser.add_argument("--only", choices=("false", "repeated", "power"))
-    given = parser.parse_args()
+def false_alarms(workers: ProcessPoolExecutor, pool: Pool, candidates: int) -> list[Figure]:
+    """Null candidates that are promoted, by the number of problems."""
+    note("| problems | null candidates promoted |\n| --- | --- |")
+    figures = []
+    for problems in PROBLEMS:
+        hits = sum(counted(workers, partial(one, pool, problems, 0.0), candidates))
+        note(f"| {problems} | {share(hits, candidates)} |")
+        figures.append(Figure(f"null candidates promoted, {problems} problems", 100 * hits / candidates, "%"))
+    return figures
+
+
+def repeated(workers: ProcessPoolExecutor, pool: Pool, runs: int, rounds: int) -> list[Figure]:
+    """Runs of null candidates in which one is promoted."""
+    note(f"\n| problems | gate.correct_rounds | an error within 3 rounds | within {rounds} |\n{'| --- ' * 4}|")
+    figures = []
+    for problems, correct in ((16, False), (16, True), (64, False), (64, True)):
+        at = counted(workers, partial(first_error, pool, problems, rounds, correct), runs)
+        early, all_ = sum(0 < number <= 3 for number in at), sum(map(bool, at))
+        note(f"| {problems} | {str(correct).lower()} | {share(early, runs)} | {share(all_, runs)} |")
+        name = f"an error in {rounds} rounds, {problems} problems, correct_rounds={str(correct).lower()}"
+        figures.append(Figure(name, 100 * all_ / runs, "%"))
+    return figures
+
+
+def power(workers: ProcessPoolExecutor, pool: Pool, n: int, deviation: float) -> list[Figure]:
+    """Candidates better by a fixed gain that are promoted."""
+    gains = " | ".join(f"+{gain:g} promoted" for gain in GAINS)
+    note(f"\n| problems | {gains} | seen 4 times in 5, by formula |\n{'| --- ' * (len(GAINS) + 2)}|")
+    figures = []
+    for problems in PROBLEMS:
+        hits = [sum(counted(workers, partial(one, pool, problems, gain), n)) for gain in GAINS]
+        cells = " | ".join(share(hit, n) for hit in hits)
+        note(f"| {problems} | {cells} | +{gain_seen(problems, deviation):.3f} |")
+        figures.append(Figure(f"a gain of {GAINS[1]:g} promoted, {problems} problems", 100 * hits[1] / n, "%"))
+    return figures
+
+
+def measure(given: argparse.Namespace) -> list[Figure]:
+    """The three tables, as Markdown among the progress, and their main figures."""
     pool = pool_of(given.run)
     draw = random.Random(0)
     gaps = [
         fmean(s[:ANSWERS]) - fmean(s[ANSWERS : 2 * ANSWERS]) for _ in range(200) for s in exam(pool, len(pool), draw)
     ]
-    print(f"{len(pool)} problems; deviation of a problem's difference under no change: {stdev(gaps):.3f}\n", flush=True)
+    note(f"{len(pool)} problems; deviation of a problem's difference under no change: {stdev(gaps):.3f}\n")
+    figures: list[Figure] = []
     with ProcessPoolExecutor(2) as workers:
         if given.only in (None, "false"):
-            print("| problems | null candidates promoted |\n| --- | --- |")
-            for problems in PROBLEMS:
-                hits = sum(counted(workers, partial(one, pool, problems, 0.0), given.candidates))
-                print(f"| {problems} | {share(hits, given.candidates)} |", flush=True)
+            figures += false_alarms(workers, pool, given.candidates)
         if given.only in (None, "repeated"):
-            runs = max(50, given.candidates // 5)
-            print(f"\n| problems | gate.correct_rounds | an error within 3 rounds | within {given.rounds} |")
-            print("| --- " * 4 + "|")
-            for problems, correct in ((16, False), (16, True), (64, False), (64, True)):
-                at = counted(workers, partial(first_error, pool, problems, given.rounds, correct), runs)
-                early, all_ = sum(0 < number <= 3 for number in at), sum(map(bool, at))
-                print(
-                    f"| {problems} | {str(correct).lower()} | {share(early, runs)} | {share(all_, runs)} |", flush=True
-                )
+            figures += repeated(workers, pool, max(50, given.candidates // 5), given.rounds)
         if given.only in (None, "power"):
-            print(
-                "\n| problems | "
-                + " | ".join(f"+{gain:g} promoted" for gain in GAINS)
-                + " | seen 4 times in 5, by formula |"
-            )
-            print("| --- " * (len(GAINS) + 2) + "|")
-            for problems in PROBLEMS:
-                n = given.candidates // 4
-                cells = [share(sum(counted(workers, partial(one, pool, problems, gain), n)), n) for gain in GAINS]
-                formula = f"+{gain_seen(problems, stdev(gaps)):.3f}"
-                print(f"| {problems} | {' | '.join(cells)} | {formula} |", flush=True)
+            figures += power(workers, pool, given.candidates // 4, stdev(gaps))
+    return figures
 
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Sizes."""
+    parser.add_argument("--candidates", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--run", help="folder of a run whose scores are drawn from")
+    parser.add_argument("--only", choices=("false", "repeated", "power"))
+
+
+main = partial(frame.main, __doc__, measure, options, 1)
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

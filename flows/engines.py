@@ -8,14 +8,18 @@ from pathlib import Path
 
 from flows.examining import examined
 from flows.views.display import Display
-from schemas.config import Config
+from schemas.config import Config, EngineConfig
 from schemas.errors import UserError
 from tasks.engine.client import Client
-from tasks.engine.server import Served, fake_command, free_port, serve, this_machine, vllm_command, vllm_environment
+from tasks.engine.group import Group, serve_all
+from tasks.engine.placement import place, replicas
+from tasks.engine.server import Machine, Served, fake_command, free_ports, this_machine, vllm_command, vllm_environment
+from tasks.engine.tokenizer import local_tokenizer
 from tasks.judging.case import COMPARING
 from tasks.models.examination import Examined
 from tasks.models.resolve import Resolved
 from tasks.runtime import runtime_device, runtime_python
+from tasks.runtime.devices import gpus
 from tasks.storage.store import Store
 
 
@@ -63,12 +67,12 @@ class Engines(Mapping[str, Client]):
             }
             for name in sorted(name for name in names if not models[name].base_urls):
                 server = servers[self._models[name].served]
-                await self._reach(stack, name, (server.url,), gate, server)
+                await self._reach(stack, name, server.urls, gate, server)
             yield
 
     async def _reach(
         self, stack: AsyncExitStack, name: str, urls: Sequence[str], gate: asyncio.Semaphore,
-        server: Served | None = None,
+        server: Group | None = None,
     ) -> None:  # fmt: skip
         """A client of a model's servers, told what they can do."""
         config = self._config
@@ -81,24 +85,40 @@ class Engines(Mapping[str, Client]):
             await _check_room(client, config, name)
         if name == "policy" and self.trained:
             await _check_prompt(client, self.trained)
+        if not self._checking:
+            await client.count_by(local_tokenizer(self._models[name].path))
         self._clients[name] = client
 
-    def _serve(self, name: str, share: float) -> AbstractAsyncContextManager[Served]:
-        """Serve a model with a share of what the GPU's memory has to give."""
-        config, model = self._config.engine, self._models[name]
-        config = config.model_copy(update={"gpu_memory_utilization": config.gpu_memory_utilization * share})
-        port = free_port(config.port)
-        log = self._store.workdir / "logs" / f"engine-{_file_name(name)}.log"
-        if config.kind == "fake":
-            title, command, env = "the fake engine", fake_command(port, config.max_model_len), dict[str, str]()
+    def _serve(self, name: str, share: float) -> AbstractAsyncContextManager[Group]:
+        """Serve a model `engine.replicas` times, with a share of what the GPUs' memory has to give."""
+        engine = self._config.engine
+        engine = engine.model_copy(update={"gpu_memory_utilization": engine.gpu_memory_utilization * share})
+        machine = this_machine("cpu" if engine.kind == "fake" else runtime_device())
+        devices = gpus() if machine.device != "cpu" else ()
+        ports = free_ports(replicas(engine, machine, devices), engine.port)
+        servers = [
+            self._server(name, engine, number, ports, *place(number, len(ports), machine, devices, engine))
+            for number in range(len(ports))
+        ]
+        return serve_all(servers, self._display.say)
+
+    def _server(
+        self, name: str, engine: EngineConfig, number: int, ports: Sequence[int], machine: Machine, devices: str
+    ) -> Served:
+        """One of a model's servers, not yet started."""
+        port, which = ports[number], f"-{number + 1}" if len(ports) > 1 else ""
+        log = self._store.workdir / "logs" / f"engine-{_file_name(name)}{which}.log"
+        if engine.kind == "fake":
+            title, command, env = "the fake engine", fake_command(port, engine.max_model_len), dict[str, str]()
         else:
-            assert model.path is not None
-            machine = this_machine(runtime_device())
+            model = self._models[name].path
+            assert model is not None
             trust = self._config.models[name].trust_remote_code
-            command = vllm_command(runtime_python(), model.path, port, config, machine, trust)
-            env = vllm_environment(machine)
-            title = f"vLLM with {Path(model.path).name} on {machine.device}"
-        return serve(title, command, env, port, log, config, self._display.say, self._display.waiting)
+            command = vllm_command(runtime_python(), model, port, engine, machine, trust)
+            env = vllm_environment(machine, devices)
+            title = f"vLLM with {Path(model).name} on {machine.device}"
+        title += f" ({number + 1} of {len(ports)})" if which else ""
+        return Served(title, command, env, port, log, engine, self._display.say, self._display.waiting)
 
 
 def _file_name(model: str) -> str:

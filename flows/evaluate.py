@@ -10,6 +10,7 @@ from flows.engines import Engines
 from flows.slots import gpu
 from flows.views.artifacts import evaluation_artifact
 from flows.views.display import Display
+from flows.worker import end_with_worker
 from schemas.config import Config
 from schemas.errors import UserError
 from schemas.names import Root, RunName
@@ -49,7 +50,8 @@ async def evaluate_flow(
     store = Store(root, run, config.storage.compression_level)
     with Display() as display:
         display.logger = get_run_logger()
-        async with gpu():
+        end_with_worker(display.logger.info)
+        async with gpu(display.say):
             with run_lock(store):
                 return await run_evaluation(config, store, model, display)
 

@@ -12,6 +12,7 @@ from schemas.errors import UserError
 from tasks.engine.capabilities import ROLES, Capabilities, require
 from tasks.engine.client import Client
 from tasks.engine.dialects import DIALECTS
+from tasks.engine.drawing import Drawing
 from tasks.engine.examine import examine
 from tasks.engine.parameters import family_of, params_of
 from tasks.storage.manifests import servers_manifest, write_servers_manifest
@@ -39,7 +40,7 @@ async def examined(
         return
     if (family := family_of(config.models[name])) is not None:
         say(f"{name}: asked as {family[0]} want it ({_listed(family[1])}); models.{name}.params overrides that")
-    able, each = await examine(client, standard(config, name))
+    able, each = await examine(client, standard(config, name), adds_nothing=_adds_nothing(client, config))
     client.found(able)
     for url, outcome in each.items():
         say(f"{name} at {url}: {outcome if isinstance(outcome, str) else summary(outcome)}")
@@ -49,6 +50,11 @@ async def examined(
         write_servers_manifest(store, round_, servers_manifest(store, round_) | {name: entry})
     if playing:
         require(config, name, able)
+
+
+def _adds_nothing(client: Client, config: Config) -> bool:
+    """Of a server of ours: it is started so, unless its arguments say otherwise."""
+    return client.server is not None and not any("generation-config" in one for one in config.engine.extra_args)
 
 
 def _asked(name: str, client: Client, config: Config) -> dict[str, Any]:
@@ -84,10 +90,21 @@ def summary(able: Capabilities) -> str:
     """What was found, on a line."""
     choices = f"choices by {able.choices}" if able.choices != "none" else "no constrained choices"
     logprobs = f"{able.top_logprobs} log-probabilities" if able.top_logprobs else "no log-probabilities"
+    if able.choice_logprobs and not able.choices_only:
+        logprobs += " as if unconstrained (logprob rates only what a judge would have marked by itself)"
     prompt = "and those of prompts" if able.prompt_logprobs else "none of prompts"
     context = f"context {able.context}" if able.context else "context not told"
     schema = f"JSON schemas {able.json_schema}"
-    return f"{able.owner or 'a server'}; {context}; {choices}; {schema}; {logprobs}, {prompt}"
+    return f"{able.owner or 'a server'}; {context}; {choices}; {schema}; {logprobs}, {prompt}{drawn(able.drawing)}"
+
+
+def drawn(drawing: Drawing | None) -> str:
+    """What of its sampling parameters cannot be said, or has no setting; nothing where all can."""
+    if drawing is None:
+        return ""
+    unknown = f"; takes no {' or '.join(drawing.unknown)}, so these are its own" if drawing.unknown else ""
+    left = ", ".join(f"{name} = {value}" for name, value in drawing.open.items())
+    return unknown + (f"; fills in {left}, and no setting says otherwise" if left else "")
 
 
 def _listed(params: dict[str, Any]) -> str:

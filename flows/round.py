@@ -14,24 +14,26 @@ from flows.trials import with_chosen_mode
 from flows.views.artifacts import StageProgress, report_artifacts, round_artifacts
 from flows.views.display import Display
 from flows.views.outcome import print_funnel
+from flows.worker import end_with_worker
 from schemas.config import Config
 from schemas.errors import CheckFailed
 from schemas.ids import content_id
 from schemas.names import Root, RoundNumber, RunName
-from tasks.models.own_sampling import with_own_sampling
+from tasks.models.own_sampling import filled_in_before, with_own_sampling
 from tasks.models.parts import Known, told_apart
 from tasks.models.resolve import Resolved, resolve, with_frozen
 from tasks.pair import round_cutoff
 from tasks.runtime import runtime_device, runtime_python
 from tasks.shard import Shards, known_stamp, shard_task, shards_of
-from tasks.staging.plan import ROLE_OF, Plan, make_plan
+from tasks.staging.plan import ROLE_OF, Plan, make_plan, why_not_trained
 from tasks.staging.reuse import refuse_differences, sources
 from tasks.staging.stage import Round
 from tasks.storage.lock import run_lock
 from tasks.storage.manifests import known_parts, manifest, manifests, write_known_parts, write_manifest
 from tasks.storage.store import Row, Store
 from tasks.train import FILE as TRAINED
-from tasks.train import train_task, why_not_trained
+from tasks.train import train_task
+from tasks.training.launcher import processes
 
 
 @flow(name="round", flow_run_name="{run}-r{round:03d}", persist_result=False)
@@ -50,7 +52,8 @@ async def round_flow(
     store = Store(root, run, config.storage.compression_level)
     with Display() as display:
         display.logger = get_run_logger()
-        async with gpu():
+        end_with_worker(display.logger.info)
+        async with gpu(display.say):
             with run_lock(store, display.say):
                 return await run_round(config, store, round, display, force)
 
@@ -59,8 +62,11 @@ async def run_round(config: Config, store: Store, number: int, display: Display,
     """The round itself, with the run's lock held; see `round_flow`."""
     config = await with_chosen_mode(config, store, display, run_round)
     known = known_parts(store)
+    before_parts = not known and not (manifest(store, number) or {"finished": True})["finished"]
     plan, models = prepared(config, store, number, display, known)
     write_known_parts(store, known)
+    for line in filled_in_before(plan.config, models) if before_parts else ():
+        display.say(line)
     for name, changed in sorted((name, model.changed) for name, model in models.items() if model.changed):
         display.say(f"models.{name}: its {' and '.join(changed)} changed since this run first met its weights")
     engines = Engines(plan.config, models, store, display, number)
@@ -69,6 +75,8 @@ async def run_round(config: Config, store: Store, number: int, display: Display,
     await bars.create(store.run)
     shards = await cut_corpus(round_, bars, force)
     trains = why_not_trained(plan.config) is None and not round_.done("train", TRAINED)
+    if trains:
+        processes(plan.config.training, runtime_device())  # refuses what cannot be shared among them
     examined = await examine_models(plan.config, models, needed_models(round_, shards.names), trains, display)
     engines.trained = examined.get("policy") if trains else None
     asked = await make_pairs(round_, engines, shards.names, bars)

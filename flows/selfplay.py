@@ -15,6 +15,7 @@ from flows.evaluate import evaluate_flow, refuse_bad_files
 from flows.round import round_flow
 from flows.views.artifacts import decision_artifact, lineage_artifact
 from flows.views.display import Display
+from flows.worker import end_with_worker
 from schemas.config import Config
 from schemas.errors import CheckFailed, CorpusUsedUp, UnfitModel, UserError
 from schemas.names import Root, RunName
@@ -31,9 +32,9 @@ from tasks.models.registry import (
     settle,
     standing,
 )
+from tasks.staging.plan import why_not_trained
 from tasks.storage.lock import run_lock
 from tasks.storage.store import Row, Store
-from tasks.train import why_not_trained
 
 Rounds = Annotated[int | None, Field(ge=1, le=10_000)]
 
@@ -58,6 +59,7 @@ async def selfplay_flow(
     store = Store(root, run, config.storage.compression_level)
     with Display() as display:
         display.logger = get_run_logger()
+        end_with_worker(display.logger.info)
         with run_lock(store):
             settle(store)  # a kill may have come between a decision and what follows from it
         if (few := too_few(config)) is not None:

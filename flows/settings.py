@@ -1,12 +1,16 @@
 """Prefect's settings for this project, given before Prefect is imported; what the user has set wins."""
 
 import os
+import warnings
 
 HEARTBEAT_SEC = 30  # the least that Prefect allows
 
 DEFAULTS = {
     # by which an automation (flows/deploy/automation.py) sees that a run's process is dead
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SEC),
+    # who holds a slot is known after a restart of the server, too: else it stays taken for ever, and runs are ended
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "10",  # a waiting run asks again that often
     # no call home
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -28,6 +32,8 @@ def apply(quiet: bool = False) -> None:
     for name in ("PREFECT_API_URL", "PREFECT_HOME"):
         if os.environ.get(name) == "":
             del os.environ[name]
+    # a home that cannot be written is one line of our own, where it matters
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
     for name, value in (DEFAULTS | (QUIET if quiet else {})).items():
         os.environ.setdefault(name, value)
 

@@ -177,6 +177,9 @@ class SamplingConfig(Section):
         "drop", description="an answer cut at max_tokens: not used, or used up to its last full sentence"
     )
     seed: int = Field(0, description="another seed draws other texts from the same prompts")
+    own_likelihood: bool = Field(
+        False, description="keep how likely each answer was to the model that wrote it (answers.own_logprob)"
+    )
 
 
 class RubricConfig(Section):
@@ -236,6 +239,9 @@ class RatingConfig(Section):
     )
 
 
+Control = Literal["none", "shuffled", "reversed", "flipped", "random", "own_likelihood", "length"]
+
+
 class PairingConfig(Section):
     """How answers become preference pairs."""
 
@@ -269,11 +275,13 @@ class PairingConfig(Section):
     )
     top_fraction: float = Field(0.4, gt=0.0, le=1.0, description="share of problems that top_fraction keeps")
     max_pairs_per_problem: Positive = Field(8, description="pairs that all_above_margin keeps, widest first")
-    control: Literal["none", "shuffled", "random"] = Field(
+    control: Control = Field(
         "none",
-        description="for experiments. shuffled: which of the two is chosen is drawn by lot; random: two answers are "
-        "drawn by lot, the better one is chosen",
+        description="for experiments. shuffled: which of the two is chosen is drawn by lot; reversed: the worse one "
+        "is; flipped: it is in flipped_share of the pairs; random: two answers are drawn by lot, the better one is "
+        "chosen; own_likelihood, length: of the same problems the likeliest answer by the model itself, or the longest",
     )
+    flipped_share: Share = Field(0.25, description="share of the pairs that control=flipped turns round, by lot")
 
     @field_validator("window")
     @classmethod
@@ -313,6 +321,7 @@ class TrainingConfig(Section):
     epochs: Positive = 1
     batch_size: Positive = Field(16, description="pairs an optimizer step")
     micro_batch_size: Positive = Field(1, description="pairs a forward pass, a device")
+    processes: int = Field(0, ge=0, description="that share each batch, on this machine; 0: one a GPU, one on a CPU")
     max_tokens: Positive = Field(6144, description="prompt and answer; longer pairs are left out before training")
     zero_stage: Literal[0, 1, 2, 3] = 3
     adam_offload: bool = Field(True, description="optimizer state in host memory (GPU only)")
@@ -348,7 +357,10 @@ class EngineConfig(Section):
     max_restarts: int = Field(3, ge=0, description="times that a server of ours which died is started again, a round")
     port: int = Field(0, ge=0, le=65535, description="0: a free one")
     gpu_memory_utilization: Share = 0.9
-    tensor_parallel_size: Positive = 1
+    replicas: int = Field(
+        1, ge=0, le=1024, description="servers of each model that is served here; 0: as many as its GPUs hold"
+    )
+    tensor_parallel_size: Positive = Field(1, description="GPUs that one server's weights are spread over")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     extra_args: tuple[str, ...] = Field((), description="further arguments for the vLLM server")
 
@@ -390,6 +402,12 @@ class Config(Section):
             if name not in self.models and name != FROZEN:
                 known = ", ".join(sorted({*self.models, FROZEN}))
                 raise ValueError(f"{setting} names the model {name!r}, but models has only: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _likelihood_is_kept(self) -> "Config":
+        if self.pairing.control == "own_likelihood" and not self.sampling.own_likelihood:
+            raise ValueError("pairing.control=own_likelihood needs sampling.own_likelihood=true, which keeps it")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from schemas.section import FROZEN, Section
 
-Suite = Literal["heldout", "winrate", "perplexity", "ifeval", "lm_eval"]
+Suite = Literal["heldout", "grounded", "winrate", "perplexity", "ifeval", "lm_eval"]
 
 
 class EvaluationConfig(Section):
@@ -15,8 +15,9 @@ class EvaluationConfig(Section):
 
     suites: tuple[Suite, ...] = Field(
         ("heldout", "winrate", "perplexity"),
-        description="heldout: rubric scores on problems from held-out documents; winrate: compared in both orders; "
-        "perplexity of held-out documents; ifeval: instructions that a program checks; lm_eval: tasks of lm-eval",
+        description="heldout: rubric scores on problems from held-out documents; grounded: how much of these the "
+        "answers have, by program; winrate: compared in both orders; perplexity of held-out documents; ifeval: "
+        "instructions that a program checks; lm_eval: tasks of lm-eval",
     )
     examiner: str = Field(FROZEN, description="writes the problems and rubrics, once a run: frozen, or one of models")
     judge: str = Field(FROZEN, description="rates and compares the answers: frozen, or one of models")
@@ -53,7 +54,7 @@ def _metric_name(name: str) -> str:
     suite, dot, metric = name.partition(".")
     if suite not in get_args(Suite) or not dot or not metric.endswith("difference"):
         raise ValueError(
-            f"{name!r} is no difference to the parent: heldout.difference, winrate.difference, "
+            f"{name!r} is no difference to the parent: heldout.difference, grounded.difference, winrate.difference, "
             "winrate.length_controlled_difference, perplexity.difference or ifeval.prompt_strict_difference"
         )
     return name

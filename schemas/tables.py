@@ -119,6 +119,8 @@ TABLES: dict[str, Table] = {
             *OUTCOME,
             ("generation_id", TEXT),
             REUSED,
+            ("own_logprob", FLOAT),  # mean of its tokens, by the model that wrote it, in nats
+            later=("own_logprob",),
         ),
         _table(
             "rubrics",
@@ -186,6 +188,13 @@ TABLES: dict[str, Table] = {
             ("prompt", MESSAGES),
             ("chosen", MESSAGES),
             ("rejected", MESSAGES),
+        ),
+        _table(
+            "unfit_pairs",  # pairs that are ok, and that the trainer cannot take as this model's tokens
+            "pair_id",
+            ("model_id", TEXT),
+            ("tokens", INT),
+            *OUTCOME,
         ),
         _table(
             "training_steps",
@@ -283,8 +292,9 @@ TABLES: dict[str, Table] = {
             ("seconds", FLOAT),
             ("attempt", INT),
             REUSED,
+            ("mean_logprob", FLOAT),
             ("stop_reason", TEXT),
-            later=("stop_reason",),
+            later=("mean_logprob", "stop_reason"),
         ),
     )
 }

@@ -1,7 +1,7 @@
 -- the words of a text, lower case; in scripts that do not part words by spaces, every character is one
 CREATE MACRO words(t) AS regexp_extract_all(lower(t),
-    '[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanmar}\p{Khmer}]|(?:\p{N}|\p{Mn}|\p{Mc}|'
-    || '[^\P{L}\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanmar}\p{Khmer}])+');
+    '[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Bopomofo}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanmar}\p{Khmer}]|(?:\p{N}|\p{Mn}|\p{Mc}|'
+    || '[^\P{L}\p{Han}\p{Hiragana}\p{Katakana}ー\p{Bopomofo}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanmar}\p{Khmer}])+');
 
 -- what a text is about, for a look at whether another one says it too: words of four letters or more; two characters in
 -- a row where every character is a word, and in Hangul, whose words are short and take endings
@@ -9,7 +9,7 @@ CREATE MACRO content_words(t) AS
 list_transform([words(t)], lambda w: list_distinct(list_concat(
     list_filter(w, lambda x: len(x) >= 4 AND NOT regexp_matches(x, '\p{Hangul}')),
     list_filter(list_transform(range(1, len(w)), lambda i: w[i] || w[i + 1]), lambda x: regexp_full_match(x,
-        '[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanmar}\p{Khmer}]{2}')),
+        '[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Bopomofo}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanmar}\p{Khmer}]{2}')),
     flatten(list_transform(list_filter(w, lambda x: regexp_matches(x, '\p{Hangul}')), lambda x:
         list_transform(range(1, greatest(len(x), 2)), lambda i: x[i:i + 1])))
 )))[1];
@@ -118,6 +118,7 @@ UNION ALL SELECT run, round, 'rubrics', status, reason FROM rubrics
 UNION ALL SELECT run, round, 'ratings', status, reason FROM ratings
 UNION ALL SELECT run, round, 'comparisons', status, reason FROM comparisons
 UNION ALL SELECT run, round, 'pairs', status, reason FROM pairs
+UNION ALL SELECT run, round, 'training', status, reason FROM unfit_pairs
 UNION ALL SELECT run, round, 'models', if(status IN ('candidate', 'promoted'), 'ok', status), reason FROM models;
 
 -- what fell out where, and why; `rows` of the `count` are in the table
@@ -292,6 +293,7 @@ SELECT m.run, m.round, m.finished, m.written, m.version, m.models ->> 'policy' A
        (m.config ->> '$.sampling.answers')::BIGINT AS answers_per_problem,
        (m.config ->> '$.training.learning_rate')::DOUBLE AS learning_rate,
        (m.config ->> '$.training.beta')::DOUBLE AS beta,
+       nullif(m.config ->> '$.pairing.control', 'none') AS control,  -- such pairs are not the judge's
        c.documents, c.problems, c.answers, c.rubrics, c.rated_answers, c.pairs, g.reference_score, g.mean_score,
        t.steps, t.last_loss, m.models, m.config, m.fingerprints
 FROM manifests m
@@ -350,7 +352,8 @@ SELECT p.run, p.round, p.pair_id, p.status, p.margin, d.document_id, d.title, d.
            'reference_rating': list_filter(f.ratings, lambda m: m.name = x.name)[1].rating
        }) AS criteria,
        tc.mode AS rating_mode, tc.texts AS chosen_judge_texts, tr.texts AS rejected_judge_texts,
-       k.comparisons, coalesce(tc.model, k.model) AS judge_model, g.model AS answer_model, a.prompts
+       k.comparisons, coalesce(tc.model, k.model) AS judge_model, g.model AS answer_model, a.prompts,
+       nullif(o.config ->> '$.pairing.control', 'none') AS control
 FROM pairs p
 JOIN problems q ON q.run = p.run AND q.round = p.round AND q.problem_id = p.problem_id
 LEFT JOIN documents d ON d.run = q.run AND d.round = q.round AND d.document_id = q.document_id
@@ -365,4 +368,5 @@ LEFT JOIN rated f ON f.run = p.run AND f.round = p.round AND f.answer_id = fa.an
 LEFT JOIN (SELECT DISTINCT run, round, generation_id, model FROM generations) g
     ON g.run = p.run AND g.round = p.round AND g.generation_id = c.generation_id
 LEFT JOIN compared k ON k.run = p.run AND k.round = p.round AND k.pair_id = p.pair_id
-LEFT JOIN asked a ON a.run = p.run AND a.round = p.round;
+LEFT JOIN asked a ON a.run = p.run AND a.round = p.round
+LEFT JOIN manifests o ON o.run = p.run AND o.round = p.round;

@@ -53,7 +53,7 @@ def _reference(plan: Plan, problem: Row) -> Row:
     text = problem["reference_answer"]
     return _row(plan, problem, REFERENCE) | {
         "text": text, "final": text, "words": word_count(text), "tokens": None, "status": "ok", "reason": None,
-        "generation_id": problem["generation_id"],
+        "generation_id": problem["generation_id"], "own_logprob": None,
     }  # fmt: skip
 
 
@@ -61,13 +61,16 @@ async def _rollout(plan: Plan, problem: Row, messages: tuple[Message, ...], roll
     row = _row(plan, problem, rollout)
     sampling = plan.config.sampling
     generation = await engine.chat(
-        Request("answer", row["answer_id"], "answer", messages, sampling.answer, 0, sampling.seed)
-    )
+        Request(
+            "answer", row["answer_id"], "answer", messages, sampling.answer, 0, sampling.seed,
+            logprobs=sampling.own_likelihood,
+        )
+    )  # fmt: skip
     final, status, reason = judgeable(generation, sampling.cut_answers, problem["problem"], sampling.answer.stop)
     return row | {
         "text": generation.completion, "final": final, "words": word_count(final) if final else None,
         "tokens": generation.completion_tokens, "status": status, "reason": reason,
-        "generation_id": generation.generation_id,
+        "generation_id": generation.generation_id, "own_logprob": generation.mean_logprob,
     }  # fmt: skip
 
 

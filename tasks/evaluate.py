@@ -30,7 +30,8 @@ from tasks.storage.store import Row, Store
 MAIN = {"ifeval": "prompt_strict_difference"}  # the metric of a suite that could not run; else `difference`
 
 # Raised when a suite makes other figures of the same answers: it is measured again, from what it asked before.
-FIGURES = {"heldout": 2, "winrate": 2}  # 2: every answer counts, also one that is missing
+# 2: every answer counts, also one that is missing; 3 (2 where there was none): intervals as wide as few problems want
+FIGURES = {"heldout": 3, "winrate": 3, "perplexity": 2, "ifeval": 2}
 
 
 @dataclass(frozen=True)

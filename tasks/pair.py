@@ -4,14 +4,21 @@ Two figures stand beside a pair. Its `place` is where the problem's answers lie 
 the reference (1): the mean of their scores over the reference's; far below, the model cannot know what is asked, and
 far above it knows already. Its `margin_spreads` is the margin in units of the judge's own spread: of what its
 judgements of one answer differ by where it judged several times, else of the deviation of the problem's answers.
+
+Controls (`pairing.control`) leave everything as it is but what a training is to show the worth of: the order of the
+two (`shuffled`, `reversed`, `flipped` in a share), or the judge, in whose place stands what costs nothing
+(`own_likelihood`: the mean log-probability of its tokens by the model that wrote it; `length`: words). These two make
+as many pairs of the same problems as the judge does, so that budgets are equal; scores and margin of the row stay the
+judge's, and tell by `margin > 0` how often it would agree. Short and repetitive texts are likely ones a token: within
+`max_length_gap_words` that is what this control would teach.
 """
 
+import heapq
 import math
 import random
-import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -28,7 +35,12 @@ from tasks.staging.stage import TASK_OPTIONS, Round
 from tasks.texts.thoughts import split
 
 Row = dict[str, Any]
-TABLES_READ = ("problems", "answers", "rubrics", "ratings")
+READ = {  # no more of them: criteria and thoughts are most of what there is
+    "problems": ("problem_id", "problem", "status"),
+    "answers": ("answer_id", "problem_id", "rollout", "text", "final", "words", "own_logprob"),
+    "rubrics": ("problem_id", "status"),
+    "ratings": ("answer_id", "score", "status"),
+}  # fmt: skip
 LEAST_MARGIN = 1e-12  # what floating point may make of equal scores
 
 
@@ -40,6 +52,7 @@ class Rated:
     final: str
     words: int
     score: float
+    own_logprob: float | None = None
     spread: float | None = None  # of the judge's own judgements of it
     reference: bool = False
 
@@ -54,12 +67,12 @@ class Beside:
     def place(self, rated: list[Rated]) -> float | None:
         """Where the answers lie between nothing and the reference; None where that is not known or tells nothing."""
         own = [answer.score for answer in rated if not answer.reference]
-        return statistics.fmean(own) / self.reference if own and self.reference else None
+        return math.fsum(own) / len(own) / self.reference if own and self.reference else None
 
     def spreads(self, two: "Two") -> float | None:
         """The margin in units of the judge's own spread; None where it has none."""
         known = [answer.spread for answer in two if answer.spread is not None]
-        own = math.sqrt(statistics.fmean(value**2 for value in known)) if len(known) == len(two) else 0.0
+        own = math.sqrt(math.fsum(value**2 for value in known) / 2) if len(known) == len(two) else 0.0
         spread = own or self.usual
         return (two[0].score - two[1].score) / spread if spread else None
 
@@ -94,6 +107,8 @@ def pair(
             outcomes = [Outcome(None, "no_rubric", f"the rubric is {rubric_status or 'missing'}")]
         else:
             outcomes = choose(rated, config.pairing, seed_of(problem_id), cutoff, beside)
+            if (measure := MEASURES.get(config.pairing.control)) is not None:
+                outcomes = _by_measure(rated, outcomes, config.pairing, measure)
         rows += [_row(plan, problem_id, outcome, beside, both) for outcome in outcomes]
     return rows
 
@@ -101,7 +116,9 @@ def pair(
 def usual_spread(rated: list[Rated]) -> float | None:
     """Standard deviation of the answers' scores; None where there are not two."""
     own = [answer.score for answer in rated if not answer.reference]
-    return statistics.stdev(own) if len(own) > 1 else None
+    if len(own) < 2:
+        return None
+    return math.dist(own, [math.fsum(own) / len(own)] * len(own)) / math.sqrt(len(own) - 1)
 
 
 def _by_problem(
@@ -113,8 +130,9 @@ def _by_problem(
     for a in answers:
         if (found := scores.get(a["answer_id"])) is not None:
             one = Rated(
-                a["answer_id"], a["final"], a["words"], found["score"], found.get("spread"), a["rollout"] == REFERENCE
-            )
+                a["answer_id"], a["final"], a["words"], found["score"], a.get("own_logprob"), found.get("spread"),
+                a["rollout"] == REFERENCE,
+            )  # fmt: skip
             rated.setdefault(a["problem_id"], []).append(one)
     status = {row["problem_id"]: row["status"] for row in rubrics}
     for row in problems:
@@ -125,7 +143,7 @@ def _by_problem(
 def _row(plan: Plan, problem_id: str, outcome: Outcome, beside: Beside, rated: list[Rated]) -> Row:
     two = outcome.two
     spreads = beside.spreads(two) if two else None
-    if two and plan.config.pairing.control == "shuffled" and seed_of("/".join([problem_id, *_ids(two)])) % 2:
+    if two and _turned(plan.config.pairing, seed_of("/".join([problem_id, *_ids(two)]))):
         two = (two[1], two[0])
     best, worst = two or (None, None)
     names = _ids(two) if two else [outcome.status]
@@ -136,6 +154,39 @@ def _row(plan: Plan, problem_id: str, outcome: Outcome, beside: Beside, rated: l
         "margin": best.score - worst.score if best and worst else None, "status": outcome.status,
         "reason": outcome.reason, "place": beside.place(rated), "margin_spreads": spreads,
     }  # fmt: skip
+
+
+def _turned(config: PairingConfig, lot: int) -> bool:
+    """Whether a control lets the worse answer be the chosen one; what 12 % turn round, 25 % do too."""
+    if config.control == "flipped":
+        return (lot >> 1) % 10_000 < round(config.flipped_share * 10_000)
+    return config.control == "reversed" or (config.control == "shuffled" and lot % 2 == 1)
+
+
+MEASURES: dict[str, Callable[[Rated], float | None]] = {
+    "own_likelihood": lambda answer: answer.own_logprob, "length": lambda answer: float(answer.words),
+}  # fmt: skip
+
+
+def _by_measure(
+    rated: list[Rated], judged: list[Outcome], config: PairingConfig, measure: Callable[[Rated], float | None]
+) -> list[Outcome]:
+    """As many pairs as the judge has made of this problem, the widest by a measure that is not its word."""
+    wanted = sum(outcome.status == "ok" for outcome in judged)
+    if not wanted:
+        return judged
+    known = {one.answer_id: one for one in rated}
+    found = [replace(one, score=value) for one in rated if (value := measure(one)) is not None]
+    if len(found) < len(rated):
+        reason = (
+            f"{len(found)} of {len(rated)} answers have own_logprob (sampling.own_likelihood, and a server that tells)"
+        )
+        return [Outcome(None, "no_likelihood", reason)]
+    config = config.model_copy(update={"min_margin": 0.0})  # which is in the judge's points
+    tried = [(two, _fault(two, config)) for two in _by_margin(found)]
+    kept = [Outcome((known[a.answer_id], known[b.answer_id]), "ok", None) for (a, b), fault in tried if fault is None]
+    first = tried[0][1] or ("tie", "no two answers differ in the measure of the control")
+    return kept[:wanted] or [Outcome(None, *first)]
 
 
 def _ids(two: Two) -> list[str]:
@@ -151,7 +202,7 @@ def choose(
     if outside := _outside(beside.place(rated), config):
         return [outside]
     scores = [answer.score for answer in rated]
-    deviation = statistics.pstdev(scores)
+    deviation = math.dist(scores, [math.fsum(scores) / len(scores)] * len(scores)) / math.sqrt(len(scores))
     if deviation < config.min_deviation or max(scores) - min(scores) < LEAST_MARGIN:
         reason = f"the scores' deviation {deviation:.4f} is below {config.min_deviation}, or none at all"
         return [Outcome(None, "tie", reason)]
@@ -190,8 +241,8 @@ def _fault(two: Two, config: PairingConfig, beside: Beside = Beside()) -> tuple[
         return "reference", "the reference is never rejected"
     if two[0].score < config.min_chosen_score:
         return "low_score", f"the better answer scores {two[0].score:.3f}, below {config.min_chosen_score:g}"
-    spreads = beside.spreads(two)
-    if config.min_margin_spreads and spreads is not None and spreads < config.min_margin_spreads:
+    spreads = beside.spreads(two) if config.min_margin_spreads else None
+    if spreads is not None and spreads < config.min_margin_spreads:
         wanted = f"below {config.min_margin_spreads:g}"
         return "low_margin", f"the widest margin is {spreads:.2f} of the judge's own spread, {wanted}"
     margin = two[0].score - two[1].score
@@ -253,14 +304,29 @@ def _random(rated: list[Rated], config: PairingConfig, lot: int, beside: Beside)
 
 
 def _by_margin(rated: list[Rated]) -> Iterator[Two]:
-    """Every two answers, better one first, widest margin first; ties in margin by length gap, then by id."""
+    """Every two answers, better one first, widest margin first; ties in margin by length gap, then by id.
 
-    def order(two: Two) -> tuple[float, int, str, str]:
+    Of the hundreds that there are mostly the first is wanted, so they are not all sorted: a heap has the widest that is
+    left of each better answer, which follow each other from the worst answer upwards.
+    """
+
+    def order(two: Two) -> tuple[int, str, str]:
         best, worst = two
-        return worst.score - best.score, abs(best.words - worst.words), best.answer_id, worst.answer_id
+        return abs(best.words - worst.words), best.answer_id, worst.answer_id
 
     ranked = sorted(rated, key=lambda answer: (-answer.score, answer.answer_id))
-    yield from sorted(combinations(ranked, 2), key=order)
+    heap = [(ranked[-1].score - best.score, at, len(ranked) - 1) for at, best in enumerate(ranked[:-1])]
+    heapq.heapify(heap)
+    while heap:
+        margin, together = heap[0][0], list[Two]()
+        while heap and heap[0][0] == margin:
+            _, at, other = heap[0]
+            together.append((ranked[at], ranked[other]))
+            if other - 1 > at:
+                heapq.heapreplace(heap, (ranked[other - 1].score - ranked[at].score, at, other - 1))
+            else:
+                heapq.heappop(heap)
+        yield from sorted(together, key=order)
 
 
 def cutoff_of(margins: list[float], fraction: float) -> float | None:
@@ -274,10 +340,11 @@ def round_cutoff(round_: Round, shards: Sequence[str]) -> float | None:
     config = round_.plan.config.pairing
     if config.strategy != "top_fraction" or all(round_.done("pair", shard) for shard in shards):
         return None
-    margins = []
+    margins, judges = [], config.model_copy(update={"control": "none"})
+    plan = replace(round_.plan, config=round_.plan.config.model_copy(update={"pairing": judges}))
     for shard in shards:
-        problems, answers, rubrics, ratings = (round_.read(table, shard) for table in TABLES_READ)
-        rows = pair(round_.plan, problems, answers, rubrics, ratings)
+        problems, answers, rubrics, ratings = (round_.read(table, shard, columns) for table, columns in READ.items())
+        rows = pair(plan, problems, answers, rubrics, ratings)
         margins += [abs(row["margin"]) for row in rows if row["status"] == "ok"]
     return cutoff_of(margins, config.top_fraction)
 
@@ -316,7 +383,7 @@ async def pair_task(round_: Round, shard: str) -> Any:
         round_.progress.shard("pair", reused=True)
         return Completed(name="Reused", message=f"{shard} is there already")
     plan, store = round_.plan, round_.store
-    problems, answers, rubrics, ratings = (round_.read(table, shard) for table in TABLES_READ)
+    problems, answers, rubrics, ratings = (round_.read(table, shard, columns) for table, columns in READ.items())
     pairs = pair(plan, problems, answers, rubrics, ratings, round_.cutoff)
     footer = plan.footer("pair") | {"shard": shard}
     wanted = preferences(plan, problems, answers, pairs)

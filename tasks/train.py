@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from prefect import task
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from schemas.config import Config
 from schemas.errors import CheckFailed
 from schemas.ids import content_id
 from schemas.tables import TABLES
@@ -24,7 +24,7 @@ from tasks.staging.stage import TASK_OPTIONS, Round
 from tasks.storage.places import below_root, located
 from tasks.storage.store import Store, publish_local
 from tasks.training.health import PROMPTS, TEXTS
-from tasks.training.openrlhf import TrainedModel, TrainerDied, TrainingJob, Trial, train
+from tasks.training.openrlhf import Prepared, TrainedModel, TrainerDied, TrainingJob, Trial, train
 
 Row = dict[str, Any]
 FILE = "shard-00000"
@@ -34,17 +34,6 @@ METRICS_EVERY_SEC = 3.0
 def model_id(plan: Plan) -> str:
     """Identity of the model that this round trains: settings, parent and data."""
     return content_id("model", plan.fingerprints["train"])
-
-
-def why_not_trained(config: Config) -> str | None:
-    """Why a round with these settings ends with its pairs; None where it trains."""
-    if not config.training.enabled:
-        return "training.enabled is false"
-    if config.engine.kind == "fake":
-        return "the texts come from the fake engine: there is nothing to learn from them"
-    if config.models["policy"].path is None:
-        return "models.policy has no path: weights that only a server has cannot be trained here"
-    return None
 
 
 def _worth_a_retry(_task: object, _run: object, state: State[Any]) -> bool:
@@ -69,7 +58,8 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
     folder = store.workdir / "training" / f"round={plan.round:03d}"
     job = training_job(plan, rows, parent, folder, python, device)
     steps = _Steps(round_)
-    trained = await in_thread(lambda: train(job, steps.add, trial(round_, rows)))
+    unfit = unfit_pairs(round_, plan.config.training.max_tokens)
+    trained = await in_thread(lambda: train(job, steps.add, trial(round_, rows), unfit))
     steps.flush()
     for warning in trained.warnings:
         round_.progress.say(f"the trained model: {warning}")
@@ -149,12 +139,35 @@ class _Steps:
         self._written = time.monotonic()
 
 
+def unfit_pairs(round_: Round, max_tokens: int) -> Callable[[Prepared], None]:
+    """A writer of `unfit_pairs`: a row for each pair that is left out because of its tokens."""
+    plan = round_.plan
+
+    def write(prepared: Prepared) -> None:
+        rows = [
+            {**row, "status": "too_long", "reason": f"{row['tokens']} tokens; training.max_tokens is {max_tokens}"}
+            for row in prepared.too_long
+        ] + [
+            {"pair_id": row["pair_id"], "tokens": None, "status": "control_tokens",
+             "reason": f"an answer types {row['token']}, which the tokenizer makes a control token of"}
+            for row in prepared.control_tokens
+        ]  # fmt: skip
+        # a pair that is both is told of once, by the graver
+        rows = list({row["pair_id"]: row | {"model_id": model_id(plan)} for row in rows}.values())
+        if rows:
+            round_.store.write("unfit_pairs", plan.round, FILE, rows, plan.footer("train"))
+
+    return write
+
+
 def _model_row(plan: Plan, store: Store, trained: TrainedModel) -> Row:
     """The row of `models`. Only whole batches are trained on, and `pairs` counts these."""
     kept = trained.prepared.kept
     left_over, typed = kept % plan.config.training.batch_size, len(trained.prepared.control_tokens)
     notes = [f"{left_over} pairs were no whole batch and took no part"] * bool(left_over)
     notes += [f"{typed} pairs took no part, for their answers' words become control tokens"] * bool(typed)
+    if (control := plan.config.pairing.control) != "none":
+        notes.append(f"a control: pairing.control = {control}")
     return {
         "model_id": model_id(plan), "parent_model_id": plan.models["policy"],
         "path": below_root(store, str(trained.path)),

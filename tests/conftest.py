@@ -46,6 +46,7 @@ def prefect_server() -> Iterator[None]:
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Process records of the tests apart from the user's; the model cache stays the user's."""
     os.environ.setdefault("POP_ROOT", str(tmp_path_factory.mktemp("no-runs")))
+    os.environ["POP_KEEP_SERVER_SEC"] = "0"  # no server of a test outlives it
     # a shell starts what it puts in the background without Ctrl-C, and every process of the tests would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

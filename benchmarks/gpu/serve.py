@@ -28,8 +28,9 @@ from benchmarks.gpu.shapes import SHAPES, make_model
 from benchmarks.gpu.watch import Peak, machine
 from schemas.config import EngineConfig, ModelConfig, Sampling
 from tasks.engine.client import Client
+from tasks.engine.group import serve_all
 from tasks.engine.protocol import Request
-from tasks.engine.server import free_port, serve, this_machine, vllm_command, vllm_environment
+from tasks.engine.server import Served, free_port, this_machine, vllm_command, vllm_environment
 
 WORKERS = 16  # of the paper's sampler
 BENCH = """
@@ -121,16 +122,16 @@ async def run(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     where, port = this_machine(given.device), free_port()
     command = vllm_command(Path(sys.executable), str(model), port, config, where)
     quiet: Callable[[str], None] = lambda text: print(text, file=sys.stderr)  # noqa: E731
-    name, env, log = "vLLM", vllm_environment(where), folder / "vllm.log"
     ways: dict[str, Any] = {}
     with Peak() as peak:
-        async with serve(name, command, env, port, log, config, quiet, lambda _: None) as server:
+        one = Served("vLLM", command, vllm_environment(where), port, folder / "vllm.log", config, quiet, lambda _: None)
+        async with serve_all([one], quiet):
             gate = asyncio.Semaphore(given.in_flight)
-            load = Load(Client("shape", ModelConfig(path=str(model)), config, (server.url,), gate), given)
+            load = Load(Client("shape", ModelConfig(path=str(model)), config, (one.url,), gate), given)
             await load.ask("answer", "warm-up", given.prompt, given.words)
             ways["pipeline"] = await timed(load, load.pipeline)
             ways["sampler"] = await timed(load, load.sampler)
-            ways["bench"] = await asyncio.to_thread(bench, server.url, model, given, folder)
+            ways["bench"] = await asyncio.to_thread(bench, one.url, model, given, folder)
     return {
         "benchmark": "serve", "shape": given.shape, "problems": given.problems, "answers": given.answers,
         "prompt_tokens": given.prompt, "answer_tokens": given.words, "rating_tokens": given.rating,

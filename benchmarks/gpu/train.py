@@ -78,8 +78,8 @@ def run(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     steps: list[dict[str, Any]] = []
     with Peak() as peak:
         trained = train(job, steps.append)
-    timed = [step["seconds"] for step in steps[1:] if step["seconds"]]
-    a_step = sorted(timed)[len(timed) // 2] if timed else None
+    ends = [step["seconds"] for step in steps]  # since the training's first word
+    a_step = round((ends[-1] - ends[0]) / (len(ends) - 1), 3) if len(ends) > 1 else None
     tokens = 2 * given.batch * trained.prepared.longest_tokens
     return {
         "benchmark": "train", "shape": None if given.model else given.shape, "tokens": given.tokens,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.options import DEFAULT_ROOT, NewRun, Preset, Root, Set, app, configured, err, out
+from flows.cli.options import DEFAULT_ROOT, NewRun, Preset, Root, Set, app, begin_server, configured, err, out
 from tasks.storage.runs import absolute, store_of
 
 
@@ -33,12 +33,13 @@ def round_(
     ] = None,
 ) -> None:
     """One round of self-play, documents to trained model. The same command again resumes it."""
-    checked, name = configured(config, set_, run)
+    checked, name, root = *configured(config, set_, run), absolute(root)
+    begin_server()
     from flows.cli.running import leave, run_flow
     from flows.round import round_flow
     from flows.views.outcome import print_outcome
 
-    outcome = run_flow(lambda: round_flow(checked, run=name, round=number, root=absolute(root), force=force), err)
+    outcome = run_flow(lambda: round_flow(checked, run=name, round=number, root=root, force=force), err)
     print_outcome(outcome, out)
     leave(0)
 
@@ -52,12 +53,13 @@ def selfplay(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Round after round from the promoted model, with the gate between them. The same command again goes on."""
-    checked, name = configured(config, set_, run)
+    checked, name, root = *configured(config, set_, run), absolute(root)
+    begin_server()
     from flows.cli.running import leave, run_flow
     from flows.selfplay import selfplay_flow
     from flows.views.outcome import print_models
 
-    outcome = run_flow(lambda: selfplay_flow(checked, run=name, rounds=rounds, root=absolute(root)), err)
+    outcome = run_flow(lambda: selfplay_flow(checked, run=name, rounds=rounds, root=root), err)
     print_models(store_of(root, name), out)
     out.print(f"\nStopped: {outcome['stopped']}.", markup=False, soft_wrap=True)
     leave(0)
@@ -74,11 +76,12 @@ def evaluate(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Measure a model of a run against its parent. Exit code 3 when a suite failed."""
-    checked, name = configured(config, set_, run)
+    checked, name, root = *configured(config, set_, run), absolute(root)
+    begin_server()
     from flows.cli.running import leave, run_flow
     from flows.evaluate import evaluate_flow
     from flows.views.outcome import print_evaluations
 
-    rows = run_flow(lambda: evaluate_flow(checked, run=name, model=model, root=absolute(root)), err)
+    rows = run_flow(lambda: evaluate_flow(checked, run=name, model=model, root=root), err)
     print_evaluations(rows, out)
     leave(3 if any(row["status"] == "failed" for row in rows) else 0)

@@ -9,9 +9,13 @@ import os
 import sys
 
 from flows import settings
-from flows.cli import commands_check, commands_do, commands_look, commands_models  # noqa: F401  (they register)
+from flows.cli import commands_check, commands_do, commands_look, commands_models, commands_server  # noqa: F401  (they register)
 from flows.cli.options import app, err
 from schemas.errors import PopError, unwritable
+
+UNWRITABLE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -30,7 +34,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
+        if error.errno not in UNWRITABLE:
             raise
         refused = unwritable(error.filename or "a file", error)
         _end(refused, refused.exit_code)

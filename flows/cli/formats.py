@@ -10,7 +10,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -26,6 +26,7 @@ MAX_ROWS = 200  # of a table on a terminal
 Relation = duckdb.DuckDBPyRelation
 _BATCH = 10_000  # rows
 _NESTED = ("list", "struct", "map", "array", "union")
+_NOT_IN_PARQUET = ("interval", "union", "bit", "time with time zone", "bignum", "uhugeint")
 _NO_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|-?NaN|-?Infinity')
 
 
@@ -67,7 +68,8 @@ def write_csv(relation: Relation) -> None:
 
 
 def write_parquet(relation: Relation) -> None:
-    """One Parquet file; an interval is text, since Parquet's own has no months."""
+    """One Parquet file. An interval is text, since Parquet's own has no months; so is what Parquet has no type for."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if sys.stdout.isatty():
@@ -75,10 +77,13 @@ def write_parquet(relation: Relation) -> None:
             "--format parquet writes binary; send it to a file: pop sql … --format parquet > result.parquet"
         )
     kept = relation.project(", ".join(
-        f"{_as_text(name, type_) if _holds(type_, 'interval') else _quoted(name)} AS {_quoted(name)}"
+        f"{_as_text(name, type_) if _is_odd(type_, _NOT_IN_PARQUET) else _quoted(name)} AS {_quoted(name)}"
         for name, type_ in zip(relation.columns, relation.types, strict=True)
     ))  # fmt: skip
-    pq.write_table(kept.to_arrow_table(), sys.stdout.buffer, compression="zstd")
+    try:
+        pq.write_table(kept.to_arrow_table(), sys.stdout.buffer, compression="zstd")
+    except pa.ArrowException as error:
+        raise UserError(f"Parquet has no form for this ({error}): cast it, or take another --format") from None
 
 
 def write_table(relation: Relation) -> None:
@@ -88,7 +93,7 @@ def write_table(relation: Relation) -> None:
 
 def print_table(relation: Relation, console: Console) -> None:
     """A table where it fits the terminal, else a block of lines for each row."""
-    odd = [any(_holds(type_, kind) for kind in ("interval", "blob")) for type_ in relation.types]
+    odd = [_is_odd(type_, ("interval", "blob")) for type_ in relation.types]
     shown = relation.project(", ".join(
         f"{_as_text(name, type_) if is_odd else _quoted(name)} AS {_quoted(name)}"
         for name, type_, is_odd in zip(relation.columns, relation.types, odd, strict=True)
@@ -117,6 +122,10 @@ WRITERS: dict[str, Callable[[Relation], None]] = {
 def _as_text(name: str, type_: Any) -> str:
     """A column as text, in SQL: JSON where it is nested, else as DuckDB writes it."""
     return f"to_json({_quoted(name)})::VARCHAR" if type_.id in _NESTED else f"{_quoted(name)}::VARCHAR"
+
+
+def _is_odd(type_: Any, kinds: Sequence[str]) -> bool:
+    return any(_holds(type_, kind) for kind in kinds)
 
 
 def _holds(type_: Any, kind: str) -> bool:

@@ -39,3 +39,10 @@ def configured(config: str, overrides: list[str] | None, run: str | None) -> "tu
 
     checked, name = load_config(config, overrides), Path(config).stem if run is None else run
     return checked, checked_run(name)
+
+
+def begin_server() -> None:
+    """Let the Prefect server of the command start, where it needs one, while the flow is imported."""
+    from flows.cli.kept_server import begin
+
+    begin(err)

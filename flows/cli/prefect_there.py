@@ -4,14 +4,14 @@ Prefect itself would retry for minutes, and end in a traceback of a hundred line
 """
 
 import base64
-import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import httpx
 
 from schemas.errors import DependencyError, PopError
 
-PATIENCE_SEC = 10.0
+PATIENCE_SEC = 8.0
 _OR = "or unset PREFECT_API_URL, and the command starts a server of its own"
 
 
@@ -38,19 +38,29 @@ def require_prefect() -> None:
         _require_version(_shown(url), _asked(url), prefect.__version__)
 
 
+def named() -> str | None:
+    """The address of the server that Prefect was told to use, without a password; None where it was told of none."""
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    return _shown(str(url)) if url else None
+
+
 def require_writable(home: Path) -> None:
     """A server of one's own keeps its database there.
 
     Raises:
         DependencyError: it cannot be written.
     """
-    there = home
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=home):
+            return
+    except OSError as error:
         raise DependencyError(
-            f"Prefect cannot keep its database in {home}, not to be written: set PREFECT_HOME to another folder"
-        )
+            f"Prefect cannot keep its database in {home} ({error.strerror}): set PREFECT_HOME to a folder that can be "
+            "written, and POP_CACHE too where your home cannot"
+        ) from None
 
 
 def _asked(url: str) -> httpx.Response:

@@ -27,12 +27,22 @@ def statements(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
         UserError: there is none, or one of them would write.
         duckdb.Error: it is no SQL.
     """
-    found = [statement.query for statement in con.extract_statements(text)]
+    found = [_bare(statement.query) for statement in con.extract_statements(text)]
     if not found:
         raise UserError(_REFUSED)
     for query in found:
         _require_reading(con, query)
     return found
+
+
+def _bare(query: str) -> str:
+    """The statement without what may stand after it, a semicolon and comments: it is put into another one."""
+    raw = query.encode()  # positions count bytes
+    spans = list(duckdb.tokenize(query))
+    kept = len(spans)
+    while kept and (spans[kept - 1][1] == duckdb.token_type.comment or raw[spans[kept - 1][0] :][:1] == b";"):
+        kept -= 1
+    return query if kept == len(spans) else raw[: spans[kept][0]].decode(errors="replace").rstrip()
 
 
 def _require_reading(con: duckdb.DuckDBPyConnection, query: str) -> None:

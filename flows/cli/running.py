@@ -20,10 +20,11 @@ from uuid import UUID
 import httpx
 import psutil
 from prefect import get_client
+from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelled
 from rich.console import Console
 
-from flows.cli.prefect_there import require_prefect
+from flows.cli import kept_server
 from flows.views.display import open_flow_runs, stop_displays
 from schemas.errors import DependencyError
 from tasks.processes.guarded import stop_all
@@ -45,6 +46,7 @@ class _Flow(threading.Thread):
         self.result: Any = None
         self.error: BaseException | None = None
         self._cancel: Callable[[], object] = lambda: None
+        self._freeze: Callable[[], object] = lambda: None
 
     def run(self) -> None:
         try:
@@ -56,6 +58,7 @@ class _Flow(threading.Thread):
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        self._freeze = lambda: loop.call_soon_threadsafe(time.sleep, LEAVE_SEC)
         return await self._work()
 
     def cancel(self) -> None:
@@ -63,16 +66,20 @@ class _Flow(threading.Thread):
         with contextlib.suppress(RuntimeError):
             self._cancel()
 
+    def freeze(self) -> None:
+        """Let the flow's loop do nothing more: Prefect's engine would call crashed what we call cancelled."""
+        with contextlib.suppress(RuntimeError):
+            self._freeze()
+
 
 def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
     """The flow's result, or its error. Does not return after Ctrl-C (exit code 130) or SIGTERM (143)."""
-    err.print("starting Prefect …", style="dim")
 
     def on_term(*_: object) -> None:
         raise Terminated
 
     signal.signal(signal.SIGTERM, on_term)
-    require_prefect()
+    kept_server.ready(err)
     flow = _Flow(work)
     flow.start()
     try:
@@ -80,6 +87,7 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
             flow.join(0.2)
     except (KeyboardInterrupt, Terminated) as stop:
         _stop(flow, err)
+        flow.freeze()
         _mark_cancelled("SIGTERM" if isinstance(stop, Terminated) else "Ctrl-C")
         leave(143 if isinstance(stop, Terminated) else 130)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -111,8 +119,12 @@ def _mark_cancelled(why: str) -> None:
 
     def mark() -> None:
         with contextlib.suppress(Exception), get_client(sync_client=True) as client:
-            for flow_run_id in open_flow_runs():
-                client.set_flow_run_state(UUID(flow_run_id), Cancelled(message=f"ended by {why}"), force=True)
+            for flow_run_id in map(UUID, open_flow_runs()):
+                for _ in range(3):  # a report of a crash that was under way may arrive after ours
+                    client.set_flow_run_state(flow_run_id, Cancelled(message=f"ended by {why}"), force=True)
+                    time.sleep(0.1)
+                    if client.read_flow_run(flow_run_id).state_type == StateType.CANCELLED:
+                        break
 
     marking = threading.Thread(target=mark, daemon=True)
     marking.start()

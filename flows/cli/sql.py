@@ -1,9 +1,11 @@
 """SQL over a run or over all of a root: queries to stdout, or a prompt with history and completion."""
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import duckdb
 from rich.console import Console
@@ -15,7 +17,10 @@ from tasks.processes.guarded import state_dir
 from tasks.storage.db import Database
 from tasks.storage.store import Store
 
-_RESERVED = {"by", "end", "order", "group", "table"}  # names of columns that are words of SQL, too
+if TYPE_CHECKING:
+    from prompt_toolkit.history import History
+
+_RESERVED = ("by", "end", "order", "group", "table")  # names of columns that are words of SQL, too
 
 
 def _cancellable(con: duckdb.DuckDBPyConnection, work: Callable[[], None]) -> None:
@@ -35,6 +40,7 @@ def run_query(stores: Sequence[Store], text: str, output: str, several: bool = F
     Raises:
         UserError: DuckDB does not take it; its own first line, which names what is near, is the text.
     """
+    text = text.encode(errors="surrogateescape").decode(errors="replace")  # of a shell without UTF-8
     if output in ("csv", "json") and not sys.stdout.isatty():
         _utf8_whatever_the_terminal_speaks()
     try:
@@ -46,7 +52,7 @@ def run_query(stores: Sequence[Store], text: str, output: str, several: bool = F
             base.open(query)
             _cancellable(base.con, lambda query=query: WRITERS[output](_one(base.con, query)))  # type: ignore[misc]
     except duckdb.Error as error:
-        raise UserError(_reason(error)) from None
+        raise UserError(_reason(error, text)) from None
 
 
 def _utf8_whatever_the_terminal_speaks() -> None:
@@ -63,19 +69,24 @@ def _one(con: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
     return unique_names(con, relation)
 
 
-def _reason(error: duckdb.Error) -> str:
+def _reason(error: duckdb.Error, query: str) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(line for line in lines if not line.startswith(("LINE ", "^")))[:400]
-    near = said.rpartition('at or near "')[2].rstrip('"')
-    hint = f'; a column that is named like a word of SQL goes in quotes: "{near}"' if near in _RESERVED else ""
-    return said + hint
+    near = said.rpartition('at or near "')[2].rstrip('"').lower()
+    words = [
+        word
+        for word in _RESERVED
+        if re.search(rf"(?<!group )(?<!order )(?<!partition )\b{word}\s*{re.escape(near)}", query, re.IGNORECASE)
+    ]
+    if not said.startswith("Parser Error") or not (named := near if near in _RESERVED else "".join(words[:1])):
+        return said
+    return f'{said}; a column that is named like a word of SQL goes in quotes: "{named}"'
 
 
 def prompt(stores: Sequence[Store], console: Console) -> None:
     """Read queries until end of input. Tables and views are completed; the history is kept between sessions."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
-    from prompt_toolkit.history import FileHistory
     from prompt_toolkit.lexers import PygmentsLexer
     from pygments.lexers.sql import SqlLexer
 
@@ -84,9 +95,8 @@ def prompt(stores: Sequence[Store], console: Console) -> None:
     names = [row[0] for row in con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()]
     columns = {row[0] for row in con.execute("SELECT column_name FROM duckdb_columns() WHERE NOT internal").fetchall()}
     words = sorted({*names, *columns, "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "JOIN", "USING"})
-    state_dir().mkdir(parents=True, exist_ok=True)
     session: PromptSession[str] = PromptSession(
-        history=FileHistory(str(state_dir() / "sql_history")), lexer=PygmentsLexer(SqlLexer),
+        history=_history(), lexer=PygmentsLexer(SqlLexer),
         completer=WordCompleter(words, ignore_case=True), complete_while_typing=False,
     )  # fmt: skip
     console.print(f"{', '.join(store.run for store in stores)}: {', '.join(sorted(names))}", markup=False)
@@ -103,6 +113,18 @@ def prompt(stores: Sequence[Store], console: Console) -> None:
         _answer(base, query, console)
 
 
+def _history() -> "History":
+    """What was asked before, kept between sessions where that can be written."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    try:
+        state_dir().mkdir(parents=True, exist_ok=True)
+        with (state_dir() / "sql_history").open("a"):
+            return FileHistory(str(state_dir() / "sql_history"))
+    except OSError:
+        return InMemoryHistory()
+
+
 def _answer(base: Database, text: str, console: Console) -> None:
     if not text:
         return
@@ -111,7 +133,7 @@ def _answer(base: Database, text: str, console: Console) -> None:
             base.open(query)
             _cancellable(base.con, lambda query=query: print_table(_one(base.con, query), Console(highlight=False)))  # type: ignore[misc]
     except duckdb.Error as error:
-        console.print(_reason(error), style="red", markup=False)
+        console.print(_reason(error, text), style="red", markup=False)
     except UserError as error:
         console.print(str(error), style="red", markup=False)
     except KeyboardInterrupt:

@@ -37,15 +37,15 @@ def automation(within_sec: float = 3.0 * HEARTBEAT_SEC) -> Automation:
     )  # fmt: skip
 
 
-async def mark_dead_runs_as_crashed(within_sec: float = 3.0 * HEARTBEAT_SEC) -> bool:
-    """Create the automation, or bring it up to date; whether it had to be created."""
+async def mark_dead_runs_as_crashed(within_sec: float = 3.0 * HEARTBEAT_SEC, reset: bool = False) -> bool:
+    """Create the automation, or bring it up to date; whether it had to be created. Switched off, it stays so."""
     wanted = automation(within_sec)
     try:
         known = await Automation.aread(name=NAME)
     except ValueError:
         await wanted.acreate()
         return True
-    wanted.id = known.id
+    wanted.id, wanted.enabled = known.id, reset or known.enabled
     await wanted.aupdate()
     return False
 

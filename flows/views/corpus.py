@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from duckdb import DuckDBPyConnection
 from rich.console import Console
 from rich.table import Table
 
@@ -12,9 +13,6 @@ from flows.views.plain import plain
 from schemas.config import Config
 from tasks.corpus.look import Look, look
 from tasks.corpus.suited import unsuited
-from tasks.shard import records_of
-from tasks.storage.db import connect
-from tasks.storage.store import Store
 from tasks.texts.scripts import language_of
 
 EVERY_SEC, SAMPLE = 5.0, 500
@@ -27,6 +25,8 @@ def look_and_print(config: Config, format_: str, out: Console, err: Console) -> 
     Raises:
         UserError: no such corpus, or nothing in it of a kind that can be read.
     """
+    from tasks.shard import records_of  # with Prefect, which `pop status` has no need of
+
     found = look(records_of(config.corpus), config.corpus, _News(err).told)
     lines = unsuited(_told(found.languages), config)
     if format_ == "json":
@@ -101,19 +101,17 @@ def _summary(found: Look, facts: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def languages_of(store: Store, round_: int) -> Counter[str]:
+def languages_of(con: DuckDBPyConnection, round_: int) -> Counter[str]:
     """Languages of the documents of a round, or of a part of them where they are many."""
     query = (
         "SELECT text FROM documents WHERE round = ? AND status = 'ok' AND text IS NOT NULL ORDER BY document_id LIMIT ?"
     )
-    return Counter(
-        language_of(text) or UNTOLD for (text,) in connect(store).execute(query, [round_, SAMPLE]).fetchall()
-    )
+    return Counter(language_of(text) or UNTOLD for (text,) in con.execute(query, [round_, SAMPLE]).fetchall())
 
 
-def print_unsuited(store: Store, round_: int, config: Config, out: Console) -> None:
+def print_unsuited(con: DuckDBPyConnection, round_: int, config: Config, out: Console) -> None:
     """What of a round's settings does not suit the languages of its documents."""
-    for line in unsuited(_told(languages_of(store, round_)), config):
+    for line in unsuited(_told(languages_of(con, round_)), config):
         out.print(f"Does not suit: {line}", markup=False, soft_wrap=True)
 
 

@@ -54,8 +54,9 @@ def _round(store: Store, number: int) -> dict[str, Any]:
         def rows(query: str) -> list[Row]:
             return rows_of(con, query, [number])
 
-        found = rows("SELECT run, round, finished, corpus, task, dialect, rating_mode FROM rounds WHERE round = ?")
-        own = found[0] if found else dict.fromkeys(("finished", "corpus", "task", "dialect", "rating_mode"))
+        columns = ("finished", "corpus", "task", "dialect", "rating_mode", "control")
+        found = rows(f"SELECT {', '.join(columns)} FROM rounds WHERE round = ?")
+        own = found[0] if found else dict.fromkeys(columns)
         return own | {
             "run": store.run, "round": number,
             "funnel": rows("SELECT stage, total, ok FROM funnel WHERE round = ? ORDER BY step"),

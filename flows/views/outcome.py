@@ -17,16 +17,14 @@ from schemas.config import Config
 from tasks.models.gate import too_few
 from tasks.models.registry import lineage, standing
 from tasks.models.resolve import with_frozen
-from tasks.shard import known_stamp
 from tasks.staging.chosen import settled
-from tasks.staging.plan import STAGES, TABLE_OF, Plan, Source, make_plan
+from tasks.staging.plan import STAGES, TABLE_OF, Plan, Source, make_plan, why_not_trained
 from tasks.staging.reconcile import differences
 from tasks.staging.reuse import sources
 from tasks.storage.db import connect, rows_of
 from tasks.storage.manifests import documents_manifest, manifests
 from tasks.storage.places import located
 from tasks.storage.store import Damaged, Row, Store
-from tasks.train import why_not_trained
 
 SHARDS_SHOWN = 4
 ID_SHOWN = 8  # as much as `pop show` and `pop promote` need
@@ -61,9 +59,9 @@ def _root_option(root: str) -> str:
     return "" if root in (usual, os.environ.get("POP_ROOT")) else f" --root {shlex.quote(root)}"
 
 
-def print_funnel(store: Store, round_: int, out: Console) -> None:
+def print_funnel(store: Store, round_: int, out: Console, con: DuckDBPyConnection | None = None) -> None:
     """From documents to pairs, and why something fell out."""
-    con = connect(store)
+    con = con or connect(store)
     rows = con.execute(
         "SELECT stage, total, ok, share_ok FROM funnel WHERE round = ? ORDER BY step", [round_]
     ).fetchall()
@@ -82,6 +80,9 @@ def print_funnel(store: Store, round_: int, out: Console) -> None:
     for stage, total, ok, _share in rows:
         table.add_row(stage, str(total), str(ok), reasons.get(stage) or "")
     out.print(table)
+    query = "SELECT control FROM rounds WHERE round = ? AND control IS NOT NULL"
+    for (control,) in con.execute(query, [round_]).fetchall():
+        out.print(f"The pairs are a control (pairing.control = {control}), not the judge's.", markup=False)
 
 
 def gap_of(con: DuckDBPyConnection, round_: int) -> Row:
@@ -149,6 +150,7 @@ def print_status(store: Store, out: Console, wanted: Config | None = None) -> No
 
     With `wanted`, as a round with these settings would find them; nothing is changed.
     """
+    con = connect(store)
     for manifest in manifests(store):
         number = manifest["round"]
         state = "finished" if manifest["finished"] else "not finished: the same `pop round` command goes on"
@@ -160,14 +162,14 @@ def print_status(store: Store, out: Console, wanted: Config | None = None) -> No
             plan = _plan(store, manifest, wanted)
         except ValidationError as error:
             out.print(_unknown(manifest, error), markup=False, soft_wrap=True)
-            print_funnel(store, number, out)
+            print_funnel(store, number, out, con)
             continue
         for stage in STAGES:
             table.add_row(stage, *stage_status(store, plan, stage))
         out.print(table)
         print_remembered(store, number, out)
-        print_funnel(store, number, out)
-        print_unsuited(store, number, plan.config, out)
+        print_funnel(store, number, out, con)
+        print_unsuited(con, number, plan.config, out)
     print_gate(store, out, wanted)
 
 
@@ -195,6 +197,8 @@ def _plan(store: Store, manifest: dict[str, Any], wanted: Config | None) -> Plan
     models, corpus = dict(manifest["models"]), manifest.get("corpus")
     reused = {stage: Source(**source) for stage, source in manifest.get("reused", {}).items()}
     if wanted is not None:
+        from tasks.shard import known_stamp  # brings Prefect along, which takes longer than all the rest of a look
+
         wanted = with_frozen(settled(wanted, store), store, number)
         reused = sources(wanted, store.root, store.run, number)
         for name in {*wanted.roles.model_dump().values(), "policy"}:

@@ -32,7 +32,7 @@ TABLES = {
 }
 ROUNDS = """
 SELECT run || ' / ' || round AS round, finished, policy, dialect, rating_mode, documents, problems, answers, rubrics,
-       rated_answers, pairs, reference_score, mean_score, learning_rate, beta, steps, last_loss
+       rated_answers, pairs, reference_score, mean_score, learning_rate, beta, control, steps, last_loss
 FROM rounds ORDER BY run, round
 """
 

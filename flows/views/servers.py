@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.engine.capabilities import Capabilities, modes
+from tasks.engine.drawing import Drawing
 from tasks.storage.manifests import servers_manifest
 from tasks.storage.store import Store
 
@@ -47,6 +48,7 @@ def _facts(able: Capabilities) -> dict[str, str]:
     schema = {"obeyed": "obeyed", "ignored": "ignored: outputs are only checked", "refused": "refused"}
     logprobs = f"{able.top_logprobs} a token" if able.top_logprobs else "none"
     of_choice = "" if not able.top_logprobs else f", of choices {'too' if able.choice_logprobs else 'not'}"
+    of_choice += ", but as if unconstrained" * bool(able.choice_logprobs and not able.choices_only)
     return {
         "owner": able.owner or "not told",
         "name": listed[able.listed],
@@ -56,8 +58,31 @@ def _facts(able: Capabilities) -> dict[str, str]:
         "JSON schemas": schema[able.json_schema],
         "log-probabilities": logprobs + of_choice,
         "of prompts": "yes" if able.prompt_logprobs else "no",
+        "draws by": _draws(able.drawing),
+        "fills in": _fills(able.drawing),
         "refuses": ", ".join(able.refused) or "nothing that is sent",
         "rates by": ", ".join(mode for mode, lack in play.items() if lack is None),
         "not by": "; ".join(f"{mode}: no {lack}" for mode, lack in play.items() if lack) or "-",
         "requests": str(able.requests),
     }
+
+
+def _draws(drawing: Drawing | None) -> str:
+    """Which sampling parameters the settings decide there."""
+    if drawing is None:
+        return "what the settings say"
+    if drawing.draws is not True:
+        return "not told: it takes no temperature" if drawing.draws is None else "nothing: it never draws"
+    sent = ", ".join(dict.fromkeys(drawing.sent_as.values()))
+    unknown = f"it takes no {', '.join(drawing.unknown)}" if drawing.unknown else ""
+    return "; ".join(filter(None, ("temperature, top_p" + f", {sent}" * bool(sent), unknown)))
+
+
+def _fills(drawing: Drawing | None) -> str:
+    """What the server would have by itself, and what becomes of it."""
+    if drawing is None:
+        return "nothing: started so"
+    kept = drawing.open
+    told = [f"{name} = {value}{'' if name in kept else ' (ours is sent)'}" for name, value in drawing.fills_in.items()]
+    told += ["not told of what it does not take"] * bool(drawing.unknown and not kept)
+    return "; ".join(told) or "nothing that ours does not override"

@@ -102,8 +102,9 @@ def _story(con: duckdb.DuckDBPyConnection, problem_id: str, number: int, id_: st
     for rubric in tables["rubrics"]:
         out.print(_rubric(rubric, tables["ratings"], tables["answers"], id_))
     _answers(tables, id_, out)
+    controls = con.execute("SELECT control FROM rounds WHERE round = ?", [number]).fetchone() or (None,)
     for pair in tables["pairs"]:
-        _pair(pair, tables["answers"], id_, out)
+        _pair(pair, tables["answers"], id_, out, controls[0])
     if tables["probes"]:
         out.print(_grid("probes", ("kind", "score", "expected", "passed"), tables["probes"]))
 
@@ -189,10 +190,10 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _pair(pair: Row, answers: list[Row], wanted: str, out: Console) -> None:
-    """Chosen and rejected side by side, or why there is no pair."""
+def _pair(pair: Row, answers: list[Row], wanted: str, out: Console, control: str | None) -> None:
+    """Chosen and rejected side by side, or why there is no pair; a control is named as one."""
     finals = {row["answer_id"]: row for row in answers}
-    title = Text.assemble("pair ", _id(pair["pair_id"], wanted))
+    title = Text.assemble("pair ", _id(pair["pair_id"], wanted), f" (a control: {control})" if control else "")
     panels = []
     for side, style in (("chosen", "green"), ("rejected", "red")):
         answer = finals.get(pair[f"{side}_answer_id"])

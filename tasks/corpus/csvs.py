@@ -11,8 +11,9 @@ import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
+from tasks.corpus.files import UNREAD
 from tasks.corpus.records import BadRecord, Columns, Place, Record, damaged, from_text_row
 from tasks.corpus.streams import DamagedFile, open_text
 
@@ -86,6 +87,14 @@ def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
         yield line
 
 
+class _Header(NamedTuple):
+    """A line read as a header by one delimiter, and how many lines its names take."""
+
+    delimiter: str
+    names: list[str]
+    lines: int
+
+
 class _Table:
     """One file: its dialect and header, and the rows below."""
 
@@ -95,6 +104,8 @@ class _Table:
         self._header: list[str] = []
         self._options: dict[str, Any] = {}
         self._numbers: list[int] | None = None  # columns with a number in every row so far
+        self._before: list[str] = []  # the row before
+        self._above: BadRecord | None = None  # what stands above the header
 
     def records(self) -> Iterator[Record]:
         """Every row as a document or a reject."""
@@ -102,6 +113,8 @@ class _Table:
         if refused:
             yield refused
             return
+        if self._above:
+            yield self._above
         taken: list[str] = []  # the lines of the row at hand
         rows = self._reader(taken)
         while True:
@@ -133,28 +146,68 @@ class _Table:
             return damaged(self._name, f"begins with a line of more than {_HEADER_CHARS >> 20} MiB, which is no header")
         start = self._lines.number
         self._lines.give_back([line])
-        found = [self._names(one) for one in sorted(delimiters, key=lambda one: one != self._prefer)]
-        with_text = [candidate for candidate in found if self._columns.text in candidate[1]]
-        delimiter, self._header, used = (with_text or sorted(found, key=lambda one: -len(one[1])))[0]
-        for _ in range(used):
-            next(self._lines)
-        if self._columns.text not in self._header:
-            why = no_column(self._columns, self._header)
+        header = self._candidates(delimiters)[0]
+        if self._columns.text in header.names:
+            return self._take(line, header)
+        return self._read_below_titles(start, header, delimiters)
+
+    def _read_below_titles(self, start: int, first: _Header, delimiters: str) -> BadRecord | None:
+        """Goes on where the first line has no text column: it may be a title of the table, as people export them."""
+        why = no_column(self._columns, first.names)
+        below = self._header_below(delimiters)
+        if below is None:
             return damaged(self._name, f"(its header is line {start}) {why}" if start > 1 else why)
+        line, header, sure = below
+        last = self._lines.number
+        if not sure:
+            return damaged(self._name, f"{why}. Line {last + 1} has it: if it is the header, take off what is above it")
+        span = f"to {last} " * (last > start)
+        what = f"{span}not read: above the header, which is line {last + 1}"
+        self._above = Place(self._name, "line", start).bad(UNREAD, what)
+        return self._take(line, header)
+
+    def _take(self, line: str, header: _Header) -> BadRecord | None:
+        """Makes a header, which comes next, that of this table."""
+        for _ in range(header.lines):
+            next(self._lines)
+        self._header = header.names
         if self._header.count(self._columns.text) > 1:
             return damaged(self._name, f"has several columns {self._columns.text!r}: rename all but one")
-        spaced = f"{delimiter} " in line and delimiter != "\t"
-        self._options = {"delimiter": delimiter, "skipinitialspace": spaced, "strict": True}
+        spaced = f"{header.delimiter} " in line and header.delimiter != "\t"
+        self._options = {"delimiter": header.delimiter, "skipinitialspace": spaced, "strict": True}
         return None
 
-    def _names(self, delimiter: str) -> tuple[str, list[str], int]:
-        """(delimiter, column names by it, lines that they take)."""
+    def _candidates(self, delimiters: str) -> list[_Header]:
+        """The next line as a header by each delimiter, the likeliest first."""
+        found = [self._names(one) for one in sorted(delimiters, key=lambda one: one != self._prefer)]
+        return sorted(found, key=lambda one: (self._columns.text not in one.names, -len(one.names)))
+
+    def _header_below(self, delimiters: str) -> tuple[str, _Header, bool] | None:
+        """(line, header, whether it is surely one) where titles or comments stand above it; it comes next then.
+
+        It is sure where every line above has fewer fields than it: a table's own header has as many as its rows.
+        """
+        passed = list[str]()
+        for line in itertools.islice(self._lines, _HEADER_LINES):
+            self._lines.give_back([line])
+            header = self._candidates(delimiters)[0]
+            if self._columns.text in header.names:
+                return line, header, all(_filled(one, header.delimiter) < len(header.names) for one in passed)
+            next(self._lines)
+            passed.append(line)
+            if len(line) >= _HEADER_CHARS:
+                break
+        self._lines.give_back(passed)
+        return None
+
+    def _names(self, delimiter: str) -> _Header:
+        """The next line as a header."""
         lines, names = list[str](), list[str]()
         with contextlib.suppress(csv.Error):
             reader = csv.reader(_noted(itertools.islice(self._lines, _HEADER_LINES), lines), delimiter=delimiter)
             names = [name.strip().strip('"') for name in next(reader, [])]
         self._lines.give_back(lines)
-        return delimiter, names, len(lines)
+        return _Header(delimiter, names, len(lines))
 
     def _first_line(self) -> str | None:
         """The next line that is not blank, as far as a header may be long."""
@@ -170,6 +223,7 @@ class _Table:
             self._numbers = [at for at, value in enumerate(row[:wanted]) if at != text and _number(value)]
         elif self._numbers and not all(_number(row[at]) for at in self._numbers):
             self._numbers = [at for at in self._numbers if _number(row[at])]
+        self._before = row
         return from_text_row(place, dict(zip(self._header, row, strict=False)), self._columns)
 
     def _refused(self, place: Place, taken: list[str], why: str) -> BadRecord:
@@ -212,14 +266,16 @@ class _Table:
         """Whether a field of many lines holds rows of this table: all of them parse, with numbers where this one has.
 
         A lost quote that a later one happens to close is CSV without a fault; a text whose every line is such a row is
-        none that people write.
+        none that people write, but for a list in it, whose numbers do not go on where this row's are.
         """
         inner = taken[1:-1] or taken[1:]
-        numbers = [at for at in self._numbers or [] if at < len(row)]
+        numbers = [at for at in self._numbers or [] if at < len(row) and _number(row[at])]
         if not numbers or not all(self._is_row(line, numbers) for line in inner):
             return False
-        next_ = self._alone(inner[0]) or []
-        return len(taken) > 2 or any(float(next_[at]) == float(row[at]) + 1 for at in numbers)
+        rows = [row, *(self._alone(line) or [] for line in inner)]
+        counting = [at for at in numbers if self._before and _next(self._before, row, at)]  # such as an id
+        on = [at for at in counting or numbers if all(_next(one, other, at) for one, other in itertools.pairwise(rows))]
+        return bool(on) or (len(taken) > 2 and not counting)
 
     def _skip(self, taken: list[str]) -> None:
         """Leaves a huge row behind: to the end of its line, or of the line that closes its quote."""
@@ -230,6 +286,16 @@ class _Table:
             inside ^= line.count('"') % 2
             if not inside and line.endswith(("\n", "\r")):
                 return
+
+
+def _next(row: Sequence[str], other: Sequence[str], at: int) -> bool:
+    """Whether a number goes on by one from a row to another."""
+    return float(other[at]) == float(row[at]) + 1
+
+
+def _filled(line: str, delimiter: str) -> int:
+    """Fields of a line that hold something; none of a comment."""
+    return 0 if line.lstrip().startswith("#") else sum(bool(one.strip(' "\r\n')) for one in line.split(delimiter))
 
 
 def _number(value: str) -> bool:

@@ -1,5 +1,6 @@
 """Plain text and Markdown: one document a file, unless the file holds many articles or is too large to hold at once."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from tasks.corpus.streams import PACKED, UNDECODED, open_text
 from tasks.corpus.titles import titled
 from tasks.corpus.webpages import read_html
 
+_PARTED = re.compile(r"[-_\s]+")
 _PAGE = re.compile(r"\s*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 PART_CHARS = 8 * 2**20  # beyond any book; a larger file is read in parts that end with a paragraph
 
@@ -37,9 +39,12 @@ def read_text(path: Path, name: str, columns: Columns) -> Iterator[Record]:
 def readable(path: Path) -> str | None:
     """A file's name as a title: `jack-sheppard.txt` is "Jack sheppard". A numbered name (`article-059.txt`) says
     nothing of what is in it, and a model asked for a question about "Article 059" writes one: no title."""
-    stem = Path(path.stem if path.suffix.lower() in PACKED else path.name).stem
-    words = re.sub(r"[-_\s]+", " ", stem.encode(errors="replace").decode()).strip()
-    return None if any(c.isdigit() for c in words) else words[:1].upper() + words[1:]
+    stem, suffix = os.path.splitext(path.name)  # noqa: PTH122 - as in files.py
+    stem = os.path.splitext(stem)[0] if suffix.lower() in PACKED else stem  # noqa: PTH122
+    if any(map(str.isdigit, stem)):
+        return None
+    words = " ".join(_PARTED.split(stem.encode(errors="replace").decode())).strip()
+    return words[:1].upper() + words[1:]
 
 
 def _parts(path: Path) -> Iterator[tuple[int, str, bool]]:

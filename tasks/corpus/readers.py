@@ -88,6 +88,8 @@ def _read_file(found: Path | BadRecord, corpus: Path, columns: Columns) -> Itera
 
 def _missing(path: Path) -> UserError:
     """No such corpus: names what is closest to it beside it, or among the samples."""
+    if os.path.islink(path):  # noqa: PTH114 - as above
+        return UserError(f"no such corpus: {path} is a link to {os.readlink(path)}, where nothing is")  # noqa: PTH115
     samples = sorted(SAMPLES.iterdir()) if SAMPLES.is_dir() else []
     beside = sorted(path.parent.iterdir()) if os.path.isdir(path.parent) else []  # noqa: PTH112 - as above
     known = {name: there for there in [*samples, *beside] for name in (there.name, there.stem)}

@@ -72,7 +72,7 @@ def select(
             sampler.reject(record)
             continue
         seen += 1
-        title = " ".join(normalise(record.title or "").split()) or None
+        title = (" ".join(normalise(record.title).split()) or None) if record.title else None
         for source, text, reason in texts_of(record, max_words, long_texts):
             words = word_count(text)
             if words >= max(1, min_words):

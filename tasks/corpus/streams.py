@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Protocol, TextIO
+from typing import Any, BinaryIO, Protocol, TextIO
 
 from backports import zstd
 
@@ -216,18 +216,22 @@ def _undecoded(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("pop_undecoded", _undecoded)
 
 
-def open_bytes(path: Path) -> BinaryIO:
+def open_bytes(path: Path) -> "io.BufferedReader[Any]":
     """The file as UTF-8, unpacked on the way. Closing it raises `DamagedFile` where it could not be read to its end."""
-    packed = io.BufferedReader(path.open("rb", buffering=0), _BUFFER)
-    unpacker = _unpacker(packed.peek(16))
+    packed = io.BufferedReader(io.FileIO(path), _BUFFER)
+    head = packed.peek(16)[:16]
+    unpacker = _unpacker(head)
     stream = io.BufferedReader(_Unpacked(packed, *unpacker), _BUFFER) if unpacker else packed
-    encoding = _encoding(stream.peek(4)[:4])
+    encoding = _encoding(stream.peek(4)[:4] if unpacker else head[:4])
     return io.BufferedReader(_Recoded(stream, encoding), _BUFFER) if encoding else stream
 
 
 def open_text(path: Path, newline: str | None = None) -> TextIO:
     """The file as text. A byte that is not UTF-8 becomes a lone surrogate, so that one bad row spoils no other."""
-    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+    stream = open_bytes(path)
+    marked = stream.peek(1)[:1] == codecs.BOM_UTF8[:1]  # to look for the mark costs as much as to decode
+    encoding = "utf-8-sig" if marked else "utf-8"
+    return io.TextIOWrapper(stream, encoding=encoding, errors="surrogateescape", newline=newline)
 
 
 def head_of(path: Path, chars: int) -> str:
@@ -239,11 +243,16 @@ def head_of(path: Path, chars: int) -> str:
 
 
 def _unpacker(head: bytes) -> tuple[str, Callable[[], _Decompressor]] | None:
-    return next(((kind, new) for magic, kind, new in _MAGIC if magic.match(head)), None)
+    for magic, kind, new in _MAGIC:
+        if magic.match(head):
+            return kind, new
+    return None
 
 
 def _encoding(head: bytes) -> str | None:
     """UTF-16 or UTF-32, by a byte-order mark or by where the NUL bytes of the first character are; None for UTF-8."""
+    if head.isascii() and 0 not in head:  # most files, and the rest takes time
+        return None
     marked = next((name for mark, name in _BOMS if head.startswith(mark)), None)
     nuls = "".join("01"[byte == 0] for byte in head)
     return marked or _NULS.get(nuls) or (_NULS.get(nuls[:2]) if nuls[:2] == nuls[2:] else None)

@@ -7,7 +7,7 @@ from typing import Any
 from tasks.corpus.csvs import no_column
 from tasks.corpus.records import BadRecord, Columns, Place, Record, damaged, from_row
 
-_BATCH_ROWS = 64  # a row may be a whole book
+_BATCH_ROWS, _BATCH_BYTES = 64, 8 * 2**20  # a row may be a whole book, and a batch is of few books
 _UNREADABLE = object()  # in the place of a value that cannot be converted
 
 
@@ -26,9 +26,11 @@ def read_parquet(path: Path, name: str, columns: Columns) -> Iterator[Record]:
             wanted = [column for column in (columns.text, columns.title) if column in schema.names]
             number = 0
             for group in range(file.metadata.num_row_groups):
-                after = number + file.metadata.row_group(group).num_rows
+                about = file.metadata.row_group(group)
+                after = number + about.num_rows
+                rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES * about.num_rows // max(1, about.total_byte_size)))
                 try:
-                    for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=wanted):
+                    for batch in file.iter_batches(rows, row_groups=[group], columns=wanted):
                         yield from _rows(batch, name, number, columns)
                         number += batch.num_rows
                 except (pa.ArrowException, OSError) as error:  # the next group has pages of its own

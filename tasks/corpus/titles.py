@@ -25,7 +25,8 @@ def titled(text: str) -> tuple[str | None, str]:
     heading of a lower level gives the title too, but stays: it may be that of a first section.
     """
     fields, text = front_matter(text)
-    title = as_title(next((value for key, value in fields.items() if str(key).casefold() == "title"), None))
+    named = (value for key, value in fields.items() if str(key).casefold() == "title")
+    title = as_title(next(named, None)) if fields else None
     text = _without_comments(text)
     heading, rest, is_top = _heading(text)
     if heading is None or not rest.strip():
@@ -41,7 +42,10 @@ def front_matter(text: str) -> tuple[Mapping[str, object], str]:
     What stands between the marks is front matter only if its first line is a key with a value, no line of it is a
     paragraph, and the second mark is there. Front matter that does not parse is taken off all the same.
     """
-    lines = text.lstrip("\ufeff\n\r ").split("\n")
+    opened = text.lstrip("\ufeff\n\r ")
+    if not opened.startswith(("---", "+++")):
+        return {}, text
+    lines = opened.split("\n")
     mark = lines[0].rstrip()
     ends = {"---": ("---", "..."), "+++": ("+++",)}.get(mark)
     if not ends:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from schemas.config import Config
 from schemas.errors import UserError
+from tasks.engine.drawing import Drawing, common_drawing
 
 ROLES = ("propose", "answer", "rubric", "judge")
 # what stands in `params` for a parameter that a server refuses, where it is not simply left out
@@ -27,9 +28,11 @@ class Capabilities:
         json_schema: what becomes of a `response_format` with a schema.
         top_logprobs: how many log-probabilities a token are listed, of 20 asked for.
         choice_logprobs: whether those of a choice's words are.
+        choices_only: whether these are of the words alone, and not of all that could be said without the constraint.
         prompt_logprobs: whether a prompt's tokens have log-probabilities, by vLLM's `prompt_logprobs`.
         refused: parameters that the server refuses, each with its own words.
         requests: that it took to find out.
+        drawing: how it draws words; None where it is known to fill in nothing that a request leaves open.
     """
 
     listed: bool | None = True
@@ -40,9 +43,15 @@ class Capabilities:
     json_schema: Obeyed = "obeyed"
     top_logprobs: int = 20
     choice_logprobs: bool = True
+    choices_only: bool = True
     prompt_logprobs: bool = True
     refused: Mapping[str, str] = field(default_factory=dict)
     requests: int = 0
+    drawing: Drawing | None = None
+
+    def beyond(self, wanted: Mapping[str, Any], temperature: float) -> dict[str, Any]:
+        """What a request carries beside OpenAI's parameters; `wanted` is what the settings have of them."""
+        return dict(wanted) if self.drawing is None else self.drawing.params(wanted, temperature)
 
     def stored(self) -> dict[str, Any]:
         """For a manifest."""
@@ -52,7 +61,8 @@ class Capabilities:
     def read(cls, stored: Mapping[str, Any]) -> "Capabilities":
         """Out of a manifest, of this version or another."""
         known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in stored.items() if name in known})
+        found = {name: value for name, value in stored.items() if name in known}
+        return cls(**found | {"drawing": Drawing.read(stored.get("drawing"))})
 
 
 # vLLM, and the stand-in that speaks as it does: what is assumed of a server until it is asked
@@ -73,9 +83,10 @@ def common(found: Sequence[Capabilities]) -> Capabilities:
         json_schema=next((other.json_schema for other in found if other.json_schema != "obeyed"), "obeyed"),
         top_logprobs=min(other.top_logprobs for other in found),
         choice_logprobs=same and all(other.choice_logprobs for other in found),
+        choices_only=same and all(other.choices_only for other in found),
         prompt_logprobs=all(other.prompt_logprobs for other in found),
         refused={name: why for other in found for name, why in other.refused.items()},
-        requests=sum(other.requests for other in found),
+        requests=sum(other.requests for other in found), drawing=common_drawing([other.drawing for other in found]),
     )  # fmt: skip
 
 
@@ -101,6 +112,8 @@ def require(config: Config, name: str, able: Capabilities) -> None:
         return
     if able.refused:
         raise UserError(_refused(name, able))
+    if able.drawing is not None:
+        _require_drawing(config, name, able.drawing, roles)
     writes = [role for role in roles if role != "judge" or config.rating.mode not in ("likelihood", "logprob")]
     structured = (
         any(config.dialect_of(role) == "structured" for role in writes)
@@ -116,6 +129,24 @@ def require(config: Config, name: str, able: Capabilities) -> None:
         raise UserError(
             f"rating.mode={config.rating.mode} cannot work with the judge models.{name}: its server has no {lacks}; "
             f"set rating.mode to one of {work}, or roles.judge to another model"
+        )
+
+
+def _require_drawing(config: Config, name: str, drawing: Drawing, roles: Sequence[str]) -> None:
+    changes = config.models[name].params
+    for role in roles:
+        sampling = getattr(config.sampling, role)
+        for parameter, value in sampling.beyond_openai().items():
+            if parameter not in drawing.sent_as and parameter not in changes:
+                raise UserError(
+                    f"sampling.{role}.{parameter}={value}: the server of models.{name} shows no effect of it; leave it "
+                    f"off, or say in models.{name}.params what that server calls it"
+                )
+    if drawing.draws is False and "answer" in roles and config.sampling.answer.temperature > 0:
+        raise UserError(
+            f"models.{name}: its server says the same at any temperature, so all answers to a problem would be one; "
+            "start it so that it draws (do_sample in the model's generation_config.json), or set roles.answer to "
+            "another model"
         )
 
 

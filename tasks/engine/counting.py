@@ -1,18 +1,163 @@
-"""Tokens of a conversation, counted by llama.cpp: it renders with one endpoint and cuts into tokens with another."""
+"""Tokens, counted and made: here where the model's own tokenizer is at hand, else by its server, and each text once."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
-import httpx
-
+from schemas.errors import UserError
+from tasks.engine.faults import Fault, refusal
 from tasks.engine.protocol import Message
+from tasks.engine.replicas import Replica
+from tasks.engine.replies import count_of
+from tasks.engine.tokenizer import LocalTokenizer
+
+T = TypeVar("T")
+_REMEMBERED = 20_000  # counts of prompts, and ids of short texts
 
 
-async def llama_cpp_count(http: httpx.AsyncClient, messages: Sequence[Message]) -> int | None:
-    """How many tokens the conversation has by the model's chat template; None where the server does not say."""
+class Tokens:
+    """Of one model, at servers that have the name `name` for it.
+
+    Attributes:
+        form: whose form `/tokenize` has; `none` where there is none.
+        local: the model's own tokenizer, where it is known to make what the server makes.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.form = "vllm"
+        self.local: LocalTokenizer | None = None
+        self._has_counted: bool | None = None  # None: not asked yet
+        self._counts: dict[tuple[int, int], int | None] = {}
+        self._ids: dict[str, list[int]] = {}
+        self._asking: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def can_count(self) -> bool:
+        """Whether a conversation's tokens may be counted."""
+        return (
+            self.local is not None
+            or self.form == "llama.cpp"
+            or (self.form == "vllm" and self._has_counted is not False)
+        )
+
+    async def adopt(self, tokenizer: LocalTokenizer, replica: Replica) -> bool:
+        """Count by this tokenizer from now on, if it makes of texts and of a conversation what the server makes."""
+        try:
+            for text, special in tokenizer.PROBES:
+                if tokenizer.ids(text, special) != await self._asked(replica, text, special):
+                    return False
+            theirs = await self.prompt_ids(replica, tokenizer.PROBE_MESSAGES)
+        except (Fault, UserError):
+            return False
+        tokenizer.renders = theirs is not None and theirs == tokenizer.prompt_ids(tokenizer.PROBE_MESSAGES)
+        self.local = tokenizer
+        return True
+
+    async def count(self, replica: Replica, messages: Sequence[Message]) -> int | None:
+        """Tokens of a conversation as the model is asked with it; None where nobody says.
+
+        Raises:
+            Fault: the server may say when it is asked again.
+        """
+        whole = "\0".join(f"{message['role']}\0{message['content']}" for message in messages)
+        key = (hash(whole), len(whole))
+        if self.local is not None and self.local.renders:
+            return await self._once(self._counts, key, lambda: _at_once(self.local, messages))
+        return await self._once(self._counts, key, lambda: self._counted(replica, messages))
+
+    async def ids(self, replica: Replica, text: str, special: bool = False, keep: bool = False) -> list[int]:
+        """Token ids of a text.
+
+        Args:
+            special: with what the tokenizer puts before and behind a text.
+            keep: the text will be asked for again.
+
+        Raises:
+            UserError: the server has no /tokenize.
+            Fault: it may say when it is asked again.
+        """
+        if self.local is not None and not keep:
+            return self.local.ids(text, special)
+        if not keep:
+            return await self._asked(replica, text, special)
+        return await self._once(self._ids, text, lambda: self.ids(replica, text, special))
+
+    async def prompt_ids(self, replica: Replica, messages: Sequence[Message]) -> list[int] | None:
+        """The token ids that the server makes of a conversation; None where it does not say."""
+        if self.form != "vllm" or self._has_counted is False:
+            return None
+        response = await self._post(replica, {"messages": list(messages), "add_generation_prompt": True})
+        found = response.get("tokens") if response else None
+        return found if found and isinstance(found, list) and all(isinstance(one, int) for one in found) else None
+
+    async def _once(self, known: dict[Any, T], key: Any, make: Callable[[], Awaitable[T]]) -> T:
+        """What is known under the key, or is made now; who comes meanwhile waits for it."""
+        if (found := known.get(key)) is not None:
+            return found
+        lock = self._asking.get(key)
+        if lock is None:
+            self._asking[key] = lock = asyncio.Lock()
+        async with lock:
+            if (found := known.get(key)) is None:
+                found = await make()
+                if len(known) >= _REMEMBERED:
+                    known.clear()
+                if found is not None:
+                    known[key] = found
+            return found
+
+    async def _counted(self, replica: Replica, messages: Sequence[Message]) -> int | None:
+        if self.form == "llama.cpp":
+            return await llama_cpp_count(replica, messages)
+        response = await self._post(replica, {"messages": list(messages), "add_generation_prompt": True})
+        if response is None:
+            return None
+        tokens = response.get("tokens")
+        return count_of(response.get("count")) or (len(tokens) if isinstance(tokens, list) and tokens else None)
+
+    async def _asked(self, replica: Replica, text: str, special: bool) -> list[int]:
+        response = await self._post(replica, {"prompt": text, "add_special_tokens": special})
+        tokens = response.get("tokens") if response is not None else None
+        if isinstance(tokens, list) and tokens and all(type(token) is int and token >= 0 for token in tokens):
+            self._has_counted = True
+            return tokens
+        if self._has_counted:  # it could before: one odd reply
+            raise Fault(replica.url, "broken", "/tokenize answers without tokens")
+        raise UserError(
+            f"{replica.url} has no /tokenize that gives token ids, which rating.mode='likelihood' needs (vLLM has it); "
+            "set rating.mode=pointwise or another judge"
+        )
+
+    async def _post(self, replica: Replica, body: dict[str, Any]) -> dict[str, Any] | None:
+        """What /tokenize says; None where the server has none, or it is not an object.
+
+        Raises:
+            Fault: it may say something when it is asked again.
+        """
+        answer = await replica.wire.post("/tokenize", {"model": self._name, **body})
+        if answer.status != 200:
+            why = refusal(replica.url, answer.status, answer.body, answer.headers, "/tokenize")
+            if isinstance(why, Fault) and why.kind != "unfit" and answer.status != 501:
+                raise why
+            self._has_counted = self._has_counted or False
+            return None
+        return answer.body if isinstance(answer.body, dict) else None
+
+
+async def _at_once(tokenizer: LocalTokenizer | None, messages: Sequence[Message]) -> int | None:
+    assert tokenizer is not None
+    return await tokenizer.count(messages)
+
+
+async def llama_cpp_count(replica: Replica, messages: Sequence[Message]) -> int | None:
+    """How many tokens a conversation has at llama.cpp, which renders with one endpoint and cuts into tokens with
+    another; None where the server does not say."""
     try:
-        rendered = await http.post("/apply-template", json={"messages": list(messages)})
+        rendered = await replica.wire.post("/apply-template", {"messages": list(messages)})
         body = {"content": rendered.json()["prompt"], "add_special": True, "parse_special": True}
-        tokens = (await http.post("/tokenize", json=body)).json()["tokens"]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        tokens = (await replica.wire.post("/tokenize", body)).json()["tokens"]
+    except (Fault, ValueError, KeyError, TypeError):
         return None
     return len(tokens) if isinstance(tokens, list) else None

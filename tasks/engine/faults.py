@@ -5,16 +5,13 @@ import json
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, TypeVar
-
-import openai
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from schemas.errors import DependencyError
 from tasks.engine.protocol import EngineError
 from tasks.texts.secrets import struck
 
-T = TypeVar("T")
 Kind = Literal["busy", "slow", "away", "broken", "unfit"]
 _WORDS = 300  # characters that are kept of what a server says
 _PASSING = {408, 409, 425}  # of the 4xx, beside 429, those that may pass
@@ -76,33 +73,14 @@ class QuotaUsedUp(DependencyError):
         super().__init__(struck(message))
 
 
-async def sent(url: str, call: Callable[..., Awaitable[T]], **arguments: object) -> T:
-    """Send once, and say in our own words what went wrong.
-
-    Raises:
-        Rejected: the request is refused as such.
-        QuotaUsedUp: nothing more is to be had from this provider.
-        Fault: it may be worth another try, or another server.
-    """
-    try:
-        return await call(**arguments)
-    except openai.APIStatusError as error:
-        name = type(error).__name__
-        raise refusal(url, error.status_code, body_of(error.response), error.response.headers, name) from None
-    except openai.APITimeoutError:
-        raise Fault(url, "slow", "no answer in time (engine.timeout_sec)") from None
-    except openai.APIConnectionError as error:
-        raise unreachable(url, error.__cause__ or error) from None
-    except (openai.APIError, ValueError):  # a JSONDecodeError is a ValueError
-        raise Fault(url, "broken", "it answers with something that is not JSON") from None
+# what the protocol's own client calls them: known words, and they stand in the rows of earlier rounds
+_NAMES = {400: "BadRequestError", 401: "AuthenticationError", 403: "PermissionDeniedError", 404: "NotFoundError",
+          409: "ConflictError", 422: "UnprocessableEntityError", 429: "RateLimitError"}  # fmt: skip
 
 
-def unreachable(url: str, error: BaseException) -> Fault:
-    """A connection that could not be made, or broke before the answer was whole."""
-    name = type(error).__name__  # by name: the openai client brings an httpx of its own
-    kind: Kind = "away" if name in ("ConnectError", "ConnectTimeout") else "broken"
-    slow = name in ("ReadTimeout", "WriteTimeout", "PoolTimeout")
-    return Fault(url, "slow" if slow else kind, f"{name}{': ' * bool(str(error))}{error}")
+def name_of(status: int) -> str:
+    """A word for a status that is no answer."""
+    return _NAMES.get(status, "InternalServerError" if status >= 500 else "APIStatusError")
 
 
 def refusal(
@@ -111,7 +89,7 @@ def refusal(
     """What a status other than 200, or an error in place of an answer, means: an exception to raise."""
     codes, words = _told(body)
     said = f"{name} {status}{': ' * bool(words)}{words}"
-    after_sec = retry_after((headers or {}).get("retry-after", ""))
+    after_sec = retry_after((headers or {}).get("Retry-After", ""))
     if _no_money(status, codes, words, after_sec):
         return QuotaUsedUp(f"{url} gives no more answers: {said}. What is done is kept; see to the account, then run "
                            "the same command again")  # fmt: skip
@@ -152,14 +130,6 @@ def retry_after(text: str) -> float | None:
         except (OverflowError, ValueError):  # a year that no clock has
             return None
     return seconds if math.isfinite(seconds) and seconds > 0 else None
-
-
-def body_of(response: Any) -> Any:
-    """What came with a status, as JSON or else as text."""
-    try:
-        return json.loads(response.text)
-    except ValueError:
-        return response.text
 
 
 def _told(body: Any) -> tuple[str, str]:

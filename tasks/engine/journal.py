@@ -10,7 +10,7 @@ from schemas.errors import unwritable
 from tasks.engine.protocol import Generation
 
 _FIELDS = {field.name for field in fields(Generation)}
-_NEEDED = {field.name for field in fields(Generation) if field.default is MISSING}  # earlier versions wrote no others
+_NEEDED = {field.name for field in fields(Generation) if field.default is MISSING}  # what older journals have, too
 
 
 class Journal:
@@ -55,10 +55,17 @@ class Journal:
         return handle
 
     def close(self) -> None:
-        """Let go of the file; what is in it stays for a resume."""
-        if self._handle:
-            self._handle.close()
-            self._handle = None
+        """Let go of the file; what is in it stays for a resume.
+
+        Raises:
+            UserError: the disk is full.
+            DependencyError: the last lines cannot be written.
+        """
+        handle, self._handle = self._handle, None
+        try:
+            handle.close() if handle else None
+        except OSError as error:
+            raise unwritable(self.path, error) from None
 
     def remove(self) -> None:
         """The shard is published: the journal has done its work."""
@@ -77,5 +84,6 @@ def _load(path: Path) -> dict[str, Generation]:
             except ValueError:
                 continue  # torn by a kill: owed again
             if isinstance(data, dict) and data.keys() >= _NEEDED:
-                found[data["generation_id"]] = Generation(**{name: data[name] for name in _FIELDS & data.keys()})
+                known = {name: value for name, value in data.items() if name in _FIELDS}
+                found[data["generation_id"]] = Generation(**known)
     return found

@@ -1,7 +1,7 @@
 """What a stage asks of a model and what it gets back, apart from how it travels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from schemas.config import Sampling
@@ -47,6 +47,7 @@ class Request:
         field: which call of that row (a stepwise row takes several).
         attempt: 0, then 1, 2, … for tries with a fresh seed after a malformed output.
         output: name and JSON schema of the wanted output, where it is structured.
+        logprobs: whether it is kept how likely the text was to the model; the text stays what it is without.
     """
 
     role: str
@@ -57,17 +58,18 @@ class Request:
     attempt: int = 0
     salt: int = 0
     output: tuple[str, dict[str, Any]] | None = None
+    logprobs: bool = False
 
     def generation_id(self, model: str) -> str:
         """Identity of this call at `model`; the sampling seed derives from it."""
         return content_id(
             "generation", self.role, self.subject_id, self.field, self.attempt, self.salt, model, list(self.messages),
-            self.sampling.identity(), self.output,
+            self.sampling.identity(), self.output, *["logprobs"] * self.logprobs,
         )  # fmt: skip
 
     def seed(self, model: str) -> int:
         """Sampling seed, 31 bits."""
-        return seed_of(self.generation_id(model))
+        return seed_of(replace(self, logprobs=False).generation_id(model))
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class Generation:
     completion_tokens: int | None
     seconds: float
     attempt: int
+    mean_logprob: float | None = None  # of the tokens of the completion, in nats; None where it was not asked for
     stop_reason: str | None = None
 
     def stopped_at(self, stop: Sequence[str]) -> str:

@@ -5,12 +5,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-import httpx
-import openai
-
-from schemas.config import EngineConfig
 from schemas.errors import UserError
 from tasks.engine.faults import Fault
+from tasks.engine.wire import Wire
 
 T = TypeVar("T")
 _REST_SEC = 10.0  # for which a replica that failed is asked only if all are resting
@@ -19,27 +16,16 @@ _REST_SEC = 10.0  # for which a replica that failed is asked only if all are res
 class Replica:
     """One base URL of a model."""
 
-    def __init__(self, base_url: str, api_key: str, engine: EngineConfig) -> None:
-        self.url = base_url.rstrip("/")
+    def __init__(self, base_url: str, api_key: str) -> None:
+        self.wire = Wire(base_url, api_key)
+        self.url = self.wire.url
         self.in_flight = 0
         self.rests_until = 0.0
         self.has_answered = self.left_out = False
-        self.client = openai.AsyncOpenAI(
-            base_url=self.url,
-            api_key=api_key,
-            timeout=engine.timeout_sec,
-            max_retries=0,  # `Tries` has its own
-        )
-        # /tokenize lies beside /v1, not under it
-        self.http = httpx.AsyncClient(
-            base_url=self.url.removesuffix("/v1"), timeout=engine.timeout_sec,
-            headers={"Authorization": f"Bearer {api_key}"},
-        )  # fmt: skip
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.client.close()
-        await self.http.aclose()
+        await self.wire.close()
 
 
 class Replicas:

@@ -114,7 +114,15 @@ def count_of(value: Any) -> int | None:
 def alternatives(tokens: list[dict[str, Any]]) -> list[list[Any]]:
     """Token and log-probability, as the server gave them, of what could have come first; empty where it tells none."""
     listed = tokens[0].get("top_logprobs") if tokens else None
-    return [[_name(one), one.get("logprob")] for one in listed or () if isinstance(one, Mapping)]
+    return [[_name(one), _nats(one.get("logprob"))] for one in listed or () if isinstance(one, Mapping)]
+
+
+def _nats(value: Any) -> Any:
+    """A log-probability, also one in text; anything else as it is, for the judge to refuse."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _name(token: Mapping[str, Any]) -> str:

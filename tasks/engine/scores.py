@@ -39,5 +39,13 @@ def target_logprob(choice: Mapping[str, Any], target: Sequence[int]) -> tuple[fl
     return min(math.fsum(values), 0.0), ""
 
 
+def mean_logprob(tokens: Sequence[Mapping[str, Any]]) -> float | None:
+    """Mean log-probability, in nats a token, of the tokens that were written; None where one has none that can be."""
+    values = [float(one["logprob"]) for one in tokens if _number(one.get("logprob"))]
+    if not values or len(values) != len(tokens) or not all(_RULED_OUT < nats <= _ROUNDING for nats in values):
+        return None
+    return min(math.fsum(values) / len(values), 0.0)
+
+
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

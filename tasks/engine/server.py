@@ -4,8 +4,8 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import psutil
 from schemas.config import EngineConfig
 from schemas.errors import DependencyError, PopError, UserError
 from schemas.load import PROJECT
-from tasks.processes.guarded import Guarded, end_orphans
+from tasks.processes.guarded import Guarded
 
 Say = Callable[[str], None]
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
@@ -80,32 +80,42 @@ def _dtype(config: EngineConfig, machine: Machine) -> str:
     return config.dtype
 
 
-def vllm_environment(machine: Machine) -> dict[str, str]:
-    """Environment of the server: no telemetry, no hub (weights are a folder), every core on a CPU."""
+def vllm_environment(machine: Machine, devices: str = "") -> dict[str, str]:
+    """Environment of the server: no telemetry, no hub (weights are a folder), its GPUs, or its cores on a CPU."""
     env = QUIET | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     if machine.device == "cpu":
         # The default binding leaves one core idle. Waiting threads sleep: spinning, they take the very core that they
         # wait for as soon as anything else runs.
         cores = ",".join(map(str, machine.cores))
         env |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": cores, "OMP_WAIT_POLICY": "passive"}
-    return env
+    return env | ({"CUDA_VISIBLE_DEVICES": devices} if devices else {})
+
+
+def free_ports(count: int, wanted: int = 0) -> list[int]:
+    """Free ports on the loopback interface; `wanted` and those after it, if they are free.
+
+    Raises:
+        UserError: a wanted one is taken.
+    """
+    with ExitStack() as held:  # all at once, so that none is drawn twice
+        return [_bound(held, wanted and wanted + n) for n in range(count)]
 
 
 def free_port(wanted: int = 0) -> int:
-    """A free port on the loopback interface; `wanted` if it is free.
+    """One of them; see `free_ports`."""
+    return free_ports(1, wanted)[0]
 
-    Raises:
-        UserError: `wanted` is taken.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError as error:
-            raise UserError(
-                f"port {wanted} cannot be used ({error.strerror}); free it or leave engine.port at 0 for a free one"
-            ) from None
-        return int(probe.getsockname()[1])
+
+def _bound(held: ExitStack, port: int) -> int:
+    probe = held.enter_context(socket.socket())
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        probe.bind(("127.0.0.1", port))
+    except OSError as error:
+        raise UserError(
+            f"port {port} cannot be used ({error.strerror}); free it or leave engine.port at 0 for a free one"
+        ) from None
+    return int(probe.getsockname()[1])
 
 
 class Served:
@@ -120,7 +130,7 @@ class Served:
         self._config, self._say, self._waiting = config, say, waiting
         self._process: Guarded | None = None
         self._up = asyncio.Event()
-        self._lost: DependencyError | None = None
+        self.lost: DependencyError | None = None
 
     async def start(self) -> None:
         """Returns when it answers.
@@ -137,14 +147,21 @@ class Served:
     async def ready(self) -> None:
         """See `Watched.ready`."""
         await self._up.wait()
-        if self._lost:
-            raise DependencyError(str(self._lost))  # a new one for each who waits
+        if self.lost:
+            raise DependencyError(str(self.lost))  # a new one for each who waits
+
+    async def answers(self) -> bool:
+        """Whether it is there now; also where it never will be again."""
+        if self.lost:
+            return True
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
+            return await _healthy(http, self._port)
 
     async def was_gone(self, restarts: int) -> bool:
         """See `Watched.was_gone`. A server that has just died still looks alive until its guardian has tidied up."""
         over = time.monotonic() + DYING_SEC
-        async with httpx.AsyncClient(timeout=2) as http:
-            while self.restarts == restarts and self._lost is None:
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
+            while self.restarts == restarts and self.lost is None:
                 if time.monotonic() > over or await _healthy(http, self._port):
                     return False
                 await asyncio.sleep(WATCH_EVERY_SEC)
@@ -152,14 +169,14 @@ class Served:
 
     async def watch(self) -> None:
         """Start it again whenever it dies; returns when it will not come back, which `ready` then says."""
-        while self._lost is None:
+        while self.lost is None:
             await asyncio.sleep(WATCH_EVERY_SEC)
             if self._process is not None and self._process.poll() is not None:
                 self._up.clear()
                 try:
                     await self._again(self._process)
                 except (PopError, OSError) as error:
-                    self._lost = DependencyError(str(error))
+                    self.lost = DependencyError(str(error))
                     self._up.set()
 
     async def _again(self, dead: Guarded) -> None:
@@ -177,34 +194,10 @@ class Served:
             self._process.stop()
 
 
-@asynccontextmanager
-async def serve(
-    name: str, command: list[str], env: dict[str, str], port: int, log: Path, config: EngineConfig, say: Say,
-    waiting: Say,
-) -> AsyncIterator[Served]:  # fmt: skip
-    """Run a server while the body runs. Whatever happens, nothing of it stays behind.
-
-    Raises:
-        DependencyError: it died or was not ready in time; the message ends with the last lines of its log.
-    """
-    for orphan in end_orphans():
-        say(f"ended what a dead run left behind: {orphan}")
-    server = Served(name, command, env, port, log, config, say, waiting)
-    try:
-        await server.start()
-        watching = asyncio.create_task(server.watch())
-        try:
-            yield server
-        finally:
-            watching.cancel()
-    finally:
-        server.stop()
-
-
 async def _wait_ready(server: Guarded, port: int, timeout_sec: float, waiting: Say) -> None:
     started = time.monotonic()
     try:
-        async with httpx.AsyncClient(timeout=2) as http:
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
             while (waited := time.monotonic() - started) < timeout_sec:
                 if server.poll() is not None:
                     raise DependencyError(f"{server.name} died while starting; {_last_lines(server)}")

@@ -27,7 +27,9 @@ class TooManyFailures(DependencyError):
 class Watched(Protocol):
     """A server of ours, which is started again when it dies."""
 
-    restarts: int
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
 
     async def ready(self) -> None:
         """Wait until it is there; raises DependencyError when it will not come back."""

@@ -12,7 +12,7 @@ from tasks.answer import answer
 from tasks.engine.protocol import Engine
 from tasks.evaluation.bench import Bench, Measure, Subject, Tables
 from tasks.evaluation.shares import Marks, gap_measures, marks_of, share_measures
-from tasks.evaluation.statistics import mean_interval
+from tasks.evaluation.statistics import difference_interval, mean_interval
 from tasks.propose import propose
 from tasks.rate import judged
 from tasks.rubric import rubric
@@ -110,11 +110,11 @@ async def heldout(bench: Bench) -> list[Measure]:
             measures.append(_measure(subject.model_id, metric, (value, low, high), len(values), len(test.problems)))
         measures += share_measures(subject.model_id, own)
     if bench.parent:
-        measures += gap_measures(bench.candidate.model_id, marks[0], marks[1], *draws)
+        measures += gap_measures(bench.candidate.model_id, marks[0], marks[1])
         scores = [own.means() for own in marks]
         both = sorted(scores[0].keys() & scores[1].keys())
         gaps = [scores[0][problem] - scores[1][problem] for problem in both]
-        found = mean_interval(gaps, *draws)
+        found = difference_interval(gaps)
         measures.append(_measure(bench.candidate.model_id, "difference", found, len(both), len(test.problems)))
     return measures
 

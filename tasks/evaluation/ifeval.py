@@ -15,7 +15,7 @@ from schemas.errors import DependencyError, UserError
 from tasks.engine.protocol import Engine, Request
 from tasks.evaluation.bench import Bench, Measure, Subject, Tables
 from tasks.evaluation.heldout import NotRun
-from tasks.evaluation.statistics import mean_interval, wilson
+from tasks.evaluation.statistics import difference_interval, wilson
 from tasks.processes.guarded import Guarded, in_thread
 from tasks.storage.store import Row
 from tasks.texts.thoughts import final_answer
@@ -107,7 +107,7 @@ async def ifeval(bench: Bench) -> list[Measure]:
         for how in ("strict", "loose"):
             ours, theirs = (prompt_level(verdicts, how) for verdicts in by_model)
             gaps = [float(ours[key]) - float(theirs[key]) for key in sorted(ours.keys() & theirs.keys())]
-            found = mean_interval(gaps, settings.bootstrap_samples, settings.seed)
+            found = difference_interval(gaps)
             metric = f"prompt_{how}_difference"
             status = "ok" if gaps else "not_run"
             measures.append(Measure(bench.candidate.model_id, metric, *found, n=len(gaps), status=status))

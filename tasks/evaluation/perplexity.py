@@ -11,7 +11,7 @@ import math
 from tasks.engine.protocol import Engine, Likelihood
 from tasks.evaluation.bench import Bench, Measure, Subject, Tables
 from tasks.evaluation.heldout import NotRun
-from tasks.evaluation.statistics import mean_interval
+from tasks.evaluation.statistics import difference_interval, mean_interval
 from tasks.texts.length import first_words
 
 GIVEN_WORDS = 12
@@ -78,6 +78,6 @@ async def perplexity(bench: Bench) -> list[Measure]:
     if bench.parent:
         both = sorted(by_model[0].keys() & by_model[1].keys())
         gaps = [by_model[1][document] - by_model[0][document] for document in both]
-        found = mean_interval(gaps, settings.bootstrap_samples, settings.seed)
+        found = difference_interval(gaps)
         measures.append(Measure(bench.candidate.model_id, "difference", *found, n=len(both)))
     return measures

@@ -13,7 +13,7 @@ from statistics import fmean
 from schemas.tables import REFERENCE
 from tasks.answer import ended
 from tasks.evaluation.bench import Measure
-from tasks.evaluation.statistics import mean_interval, wilson
+from tasks.evaluation.statistics import difference_interval, wilson
 from tasks.storage.store import Row
 
 Scores = Mapping[str, Sequence[float | None]]  # of each problem, of each answer asked for; None where it has no score
@@ -83,13 +83,13 @@ def share_measures(model_id: str, marks: Marks) -> list[Measure]:
     return found
 
 
-def gap_measures(model_id: str, ours: Marks, theirs: Marks, samples: int, seed: int) -> list[Measure]:
+def gap_measures(model_id: str, ours: Marks, theirs: Marks) -> list[Measure]:
     """Of the candidate: how its shares differ from the parent's, and the bounds of the difference of scores."""
     found = []
     before = theirs.shares()
     for metric, shares in ours.shares().items():
         gaps = [share - before[metric][problem] for problem, share in shares.items()]
-        found.append(Measure(model_id, f"{metric}_difference", *mean_interval(gaps, samples, seed), n=len(gaps)))
+        found.append(Measure(model_id, f"{metric}_difference", *difference_interval(gaps), n=len(gaps)))
     for metric, gaps in (bounded(ours.scores, theirs.scores) or {}).items():
-        found.append(Measure(model_id, metric, *mean_interval(gaps, samples, seed), n=len(gaps)))
+        found.append(Measure(model_id, metric, *difference_interval(gaps), n=len(gaps)))
     return found

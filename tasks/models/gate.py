@@ -1,14 +1,15 @@
 """The gate: numbers in, a decision and its words out. No clock, no file, no model."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Literal
 
 from schemas.config import Config
 from schemas.errors import UserError
 from schemas.gating import GateConfig
+from tasks.models.student import t_quantile
 
 Row = dict[str, Any]
 Verdict = Literal["promote", "hold", "roll_back"]
@@ -65,7 +66,7 @@ def decide(gate: GateConfig, model_id: str, rows: Sequence[Row], asked: int = 1)
     said = f"{gate.metric} {value:+.4g} (95 %: {low:+.4g} to {high:+.4g}, n = {row['n']})"
     if row["n"] is None or row["n"] < gate.min_problems:
         return decided("hold", f"{said} rests on fewer than {gate.min_problems} problems (gate.min_problems)")
-    if (end := _corrected(gate, value, low, asked)) != low:
+    if (end := _corrected(gate, value, low, asked, row["n"])) != low:
         said += f", from {end:+.4g} on as candidate {asked} of the same parent (gate.correct_rounds),"
     if end <= gate.threshold:
         return decided("hold", f"{said} does not clear {gate.threshold:g}")
@@ -73,15 +74,17 @@ def decide(gate: GateConfig, model_id: str, rows: Sequence[Row], asked: int = 1)
     return decided("promote" if missing_too else "hold", f"{said} clears {gate.threshold:g}{bounded}")
 
 
-def _corrected(gate: GateConfig, value: float, low: float, asked: int) -> float:
+def _corrected(gate: GateConfig, value: float, low: float, asked: int, n: int) -> float:
     """The low end of the interval for the `asked`th question about one parent.
 
     Asked often enough, the same problems let any candidate through. The kth question may err in 2.5 % / (k (k + 1)) of
-    cases, which over all of them add up to 2.5 %; the interval's lower half is widened as a normal one would be.
+    cases, which over all of them add up to 2.5 %; the interval's lower half is widened as Student's would be.
     """
-    if not gate.correct_rounds:
+    if not gate.correct_rounds or n < 2:
         return low
-    return value - (value - low) * NormalDist().inv_cdf(1 - 0.025 / (asked * (asked + 1))) / 1.96
+    freedom = n - 1
+    wider = t_quantile(1 - 0.025 / (asked * (asked + 1)), freedom) / t_quantile(0.975, freedom)
+    return value - (value - low) * wider
 
 
 def _survivors(gate: GateConfig, known: Mapping[str, Row], asked: int) -> tuple[bool, str]:
@@ -105,7 +108,7 @@ def _survivors(gate: GateConfig, known: Mapping[str, Row], asked: int) -> tuple[
     if value is None or low is None or high is None:
         return False, f" among the answers that are there; but {', '.join(told)}, and the worst case is not known"
     worst = f"with the missing ones at their worst it is {value:+.4g} (95 %: {low:+.4g} to {high:+.4g}, n = {row['n']})"
-    clears = _corrected(gate, value, low, asked) > gate.threshold
+    clears = _corrected(gate, value, low, asked, row["n"]) > gate.threshold
     ends = "which clears it too" if clears else f"which does not (gate.share_tolerance = {most:g})"
     return clears, f" among the answers that are there; but {', '.join(told)}, and {worst}, {ends}"
 
@@ -155,12 +158,12 @@ def refuse_unmeasured(config: Config) -> None:
 # Of a problem's difference between two models, two answers each: measured (benchmarks/RESULTS.md), in points of 0 to 2.
 DEVIATION = 0.12
 WORTH_SEEING = 0.1  # a gain above the threshold that an evaluation should not miss
-_SIGMAS = 1.96 + 0.84  # the interval's half, and what a chance of 4 in 5 takes
 
 
 def gain_seen(problems: int, deviation: float = DEVIATION) -> float:
     """The gain above the threshold that is promoted four times in five, by as many problems."""
-    return _SIGMAS * deviation / math.sqrt(problems)
+    half, chance = (t_quantile(share, max(1, problems - 1)) for share in (0.975, 0.8))  # of the interval; of 4 in 5
+    return (half + chance) * deviation / math.sqrt(problems)
 
 
 def too_few(config: Config) -> str | None:
@@ -169,7 +172,7 @@ def too_few(config: Config) -> str | None:
     problems, threshold = min(config.evaluation.problems, heldout), config.gate.threshold
     if config.gate.metric != "heldout.difference" or not problems or gain_seen(problems) <= WORTH_SEEING:
         return None
-    enough = math.ceil((_SIGMAS * DEVIATION / WORTH_SEEING) ** 2)
+    enough = next(n for n in itertools.count(2) if gain_seen(n) <= WORTH_SEEING)
     named = "evaluation.problems" if problems == config.evaluation.problems else "corpus.heldout_documents"
     seen, wanted = threshold + gain_seen(problems), threshold + WORTH_SEEING
     return (

@@ -1,7 +1,7 @@
 """`sampling.ROLE.from_model`: the sampling that a model's generation_config.json states, taken into the settings."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from schemas.config import Config, Sampling
 from schemas.errors import UserError
-from tasks.models.resolve import Resolved
+from tasks.models.resolve import Resolved, read_json
 
 ROLES = ("propose", "answer", "rubric", "judge")
+_OFF: dict[str, tuple[float, ...]] = {"top_k": (0, -1), "min_p": (0,), "repetition_penalty": (1,)}
 NAMES = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
@@ -43,6 +44,27 @@ def _filled(role: str, sampling: Sampling, config: Config, find: Callable[[str],
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{setting}: the model states {first['loc'][0]}={first['input']!r}: {first['msg']}") from None
+
+
+def filled_in_before(config: Config, models: Mapping[str, Resolved]) -> list[str]:
+    """What to say of a round that was begun before models were kept by their parts, a line a model.
+
+    Its server filled in what the settings leave open, from the model's generation_config.json; now it adds nothing.
+    """
+    lines = []
+    for name, model in sorted(models.items()):
+        playing = [role for role in ROLES if getattr(config.roles, role) == name]
+        stated = read_json(Path(model.path) / "generation_config.json") if model.path else {}
+        found = {key: stated.get(key) for key, off in _OFF.items() if stated.get(key) not in (None, *off)}
+        set_ = {key for role in playing for key in getattr(config.sampling, role).beyond_openai()}
+        if playing and (left := {key: value for key, value in found.items() if key not in set_}):
+            told = ", ".join(f"{key} = {value}" for key, value in left.items())
+            lines.append(
+                f"models.{name}: what this round has so far was drawn with {told}, which the server took from the "
+                "model's generation_config.json; the rest is drawn as the settings say (off, or sampling.ROLE."
+                "from_model = true)"
+            )
+    return lines
 
 
 def _stated(folder: Path, setting: str) -> dict[str, Any]:

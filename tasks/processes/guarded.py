@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 import psutil
 
-from schemas.errors import DependencyError, unwritable
+from schemas.errors import DependencyError, PopError, unwritable
 from tasks.processes import guardian
 
 T = TypeVar("T")
@@ -27,6 +28,13 @@ _GUARDIAN = str(Path(guardian.__file__).resolve())
 def state_dir() -> Path:
     """Where this user's records and caches live: `$POP_CACHE`, else `~/.cache/pop`."""
     return Path(os.environ.get("POP_CACHE") or "~/.cache/pop").expanduser()
+
+
+def no_state_dir(path: Path, error: OSError) -> PopError:
+    """The one line for records that cannot be written: there is no home, or it is not to be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return unwritable(path, error)
+    return DependencyError(f"cannot write {path} ({error.strerror}): set POP_CACHE to a folder that can be written")
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Guarded:
             _write_record(self._record, self._process.pid, name)
         except OSError as error:
             self.stop()
-            raise unwritable(self._record, error) from None
+            raise no_state_dir(self._record, error) from None
 
     @property
     def pid(self) -> int:

@@ -27,8 +27,9 @@ READS = {
 }  # fmt: skip
 # How many rows there are is not what any one of them is: with more answers, those that there are stay.
 NOT_IN_KEYS = frozenset(
-    {"sampling.answers", "task.problems_per_document", "task.max_similarity", "task.max_attempts", "earlier_rounds"}
-)
+    {"sampling.answers", "task.problems_per_document", "task.max_similarity", "task.max_attempts", "earlier_rounds",
+     "sampling.own_likelihood"}
+)  # fmt: skip
 # raised when the code of a stage makes other rows from the same settings
 # 2: only whole answers and references count, criteria have evidence, and saying nothing earns nothing
 VERSIONS = {"shard": 1, "propose": 2, "answer": 2, "rubric": 2, "rate": 2, "probe": 2, "pair": 1, "train": 1}
@@ -176,7 +177,7 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
     if stage == "pair":
         return {"pairing": _pairing(config), "training.target": config.training.target}
     if stage == "train":
-        training = config.training.model_dump(exclude={"timeout_sec", "save_steps", "enabled", "target"})
+        training = config.training.model_dump(exclude={"timeout_sec", "save_steps", "processes", "enabled", "target"})
         return {"training": training, **_identity(models["policy"])}
     role = ROLE_OF[stage]
     name = getattr(config.roles, role)
@@ -199,6 +200,7 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
         own |= {"task.min_support": least} if (least := least_reference_support(config)) else {}
     if stage == "answer":
         own |= {"sampling.answers": config.sampling.answers, "sampling.cut_answers": config.sampling.cut_answers}
+        own |= {"sampling.own_likelihood": True} if config.sampling.own_likelihood else {}  # rows made before had none
     if stage == "rubric":
         written = config.rubric.model_dump(exclude={"criteria", "min_support"})
         held = {"min_support": least} if (least := least_support(config)) else {}
@@ -231,9 +233,10 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _pairing(config: Config) -> dict[str, Any]:
-    """The pairing section without the settings that came later and are off: rounds made before stay what they are."""
+    """The pairing section without the settings that came later and are off, and without the share that only one control
+    looks at: rounds made before stay what they are."""
     off = {name for name in LATER_PAIRING if getattr(config.pairing, name) == PairingConfig.model_fields[name].default}
-    return config.pairing.model_dump(exclude=off)
+    return config.pairing.model_dump(exclude=off if config.pairing.control == "flipped" else off | {"flipped_share"})
 
 
 def _rating(config: Config) -> dict[str, Any]:
@@ -243,3 +246,14 @@ def _rating(config: Config) -> dict[str, Any]:
     }  # fmt: skip
     others = {key for key, mode in of_mode.items() if config.rating.mode != mode}
     return config.rating.model_dump(exclude=others)
+
+
+def why_not_trained(config: Config) -> str | None:
+    """Why a round with these settings ends with its pairs; None where it trains."""
+    if not config.training.enabled:
+        return "training.enabled is false"
+    if config.engine.kind == "fake":
+        return "the texts come from the fake engine: there is nothing to learn from them"
+    if config.models["policy"].path is None:
+        return "models.policy has no path: weights that only a server has cannot be trained here"
+    return None

@@ -19,7 +19,7 @@ from tasks.storage.store import Damaged, Row, Store
 
 Say = Callable[[str], None]
 FORCED = "superseded/forced"  # here nobody looks for calls to use again
-_ALSO = {"preferences": "pair", "training_steps": "train"}
+_ALSO = {"preferences": "pair", "training_steps": "train", "unfit_pairs": "train"}
 _STAGE_OF = {table: stage for stage, table in TABLE_OF.items()} | _ALSO
 
 

@@ -60,14 +60,14 @@ class Round:
             if self.done("propose", shard):
                 self.shard_order.finish(shard)
 
-    def read(self, table: str, shard: str) -> list[Row]:
-        """The rows of a table's shard in this round.
+    def read(self, table: str, shard: str, columns: Sequence[str] | None = None) -> list[Row]:
+        """The rows of a table's shard in this round, or some columns of them.
 
         Raises:
             Damaged: it does not hold what was written; it is set aside, so that the next start makes it again.
         """
         try:
-            return self.store.read(table, self.plan.round, shard)
+            return self.store.read(table, self.plan.round, shard, columns)
         except Damaged:
             self.store.set_aside(self.store.path(table, self.plan.round, shard))
             raise
@@ -78,6 +78,15 @@ class Round:
             return True
         footer = self.store.footer(TABLE_OF[stage], self.plan.round, shard)
         return footer is not None and footer.get("fingerprint") == self.plan.fingerprints[stage]
+
+    def called(self, stage: str) -> None:
+        """A call of a stage is finished.
+
+        Raises:
+            DependencyError: this process may not write any more, so no other call is paid for.
+        """
+        self.store.require()
+        self.progress.call(stage)
 
     def reconcile(self, force: str | None = None) -> None:
         """Set aside what other settings made and what is damaged; what is done is known after this without a look."""
@@ -121,7 +130,7 @@ async def run_stage(round_: Round, stage: str, shard: str, reads: Sequence[str],
     engine = round_.engines[plan.model_of(stage)] if plan.asks(stage) else None
     journal = Journal(journal_path(store, plan.round, stage, shard))
     known = known_calls(store, plan.round, shard, stage)
-    recorder = Recorder(engine, journal, lambda: round_.progress.call(stage), known)
+    recorder = Recorder(engine, journal, lambda: round_.called(stage), known)
     try:
         made = await work(plan, *(round_.read(table, shard) for table in reads), recorder)
     except BaseException:

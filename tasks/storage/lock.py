@@ -13,6 +13,11 @@ from schemas.errors import DependencyError, unwritable
 from tasks.storage.lease import Holder, holder, in_use, lease
 from tasks.storage.store import Store
 
+_GONE = (
+    "the folder of the run, {folder}, was removed or replaced while the run was at work, so it has ended: put it back "
+    "and run the same command again, and it goes on; without it, the run begins anew"
+)
+
 
 @contextmanager
 def run_lock(store: Store, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
@@ -20,7 +25,7 @@ def run_lock(store: Store, say: Callable[[str], None] = lambda _: None) -> Itera
 
     Raises:
         UserError: another process holds it; the text names it.
-        DependencyError: the root cannot be written.
+        DependencyError: the root cannot be written, or the run's folder was removed while the body ran.
     """
     folder = store.workdir
     lock = FileLock(folder / ".lock", timeout=0)
@@ -35,12 +40,27 @@ def run_lock(store: Store, say: Callable[[str], None] = lambda _: None) -> Itera
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise unwritable(folder, error) from None
         raise DependencyError(f"cannot write in {folder}: {error.strerror}; choose another --root") from None
+    before, held = store.still_there, _inode(folder)
+    store.still_there = lambda: None if _inode(folder) == held else _GONE.format(folder=folder, run=store.run)
     try:
         with nullcontext() if store.local else lease(store, say):
             yield
+    except Exception:
+        if (gone := store.still_there()) is not None:  # whatever was not found: this is why
+            raise DependencyError(gone) from None
+        raise
     finally:
-        _tidy(folder)
+        _tidy(folder) if store.still_there() is None else None
+        store.still_there = before
         lock.release()
+
+
+def _inode(folder: Path) -> int | None:
+    """The lock file's own number; another one at its path, or none, means that the folder is not the one locked."""
+    try:
+        return (folder / ".lock").stat().st_ino
+    except OSError:
+        return None
 
 
 def _tidy(folder: Path) -> None:

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from glob import escape, glob
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Store:
         self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
         self.base = f"{base.rstrip('/')}/{run}"
         self.lost: str | None = None  # why this process may not write any more
+        self.still_there: Callable[[], str | None] = lambda: None  # the same, asked before every file: see `run_lock`
 
     @property
     def workdir(self) -> Path:
@@ -74,10 +75,18 @@ class Store:
         pq.write_table(data, buffer, compression="zstd", compression_level=level, write_page_checksum=True)
         self.publish(self.path(table, round_, name), buffer.getvalue())
 
+    def require(self) -> None:
+        """See to it that this process may still write.
+
+        Raises:
+            DependencyError: the run was taken over, or its folder was removed.
+        """
+        if (lost := self.lost or self.still_there()) is not None:
+            raise DependencyError(lost)
+
     def publish(self, path: str, content: bytes) -> None:
         """Make `path` exist with `content`, at once and durably (object store: one put)."""
-        if self.lost:
-            raise DependencyError(self.lost)
+        self.require()
         try:
             if not self.local:
                 self.fs.pipe_file(path, content)

@@ -52,7 +52,7 @@ def support_of(statement: str, text: str, known: str = "") -> float | None:
 def _share(wanted: set[str], there: set[str]) -> float:
     missing = wanted - there
     numbers = sum(any(c.isdigit() for c in term) for term in missing)
-    return (len(wanted) - len(missing)) / len(wanted) / 2**numbers
+    return (len(wanted) - len(missing)) / len(wanted) / 2.0**numbers
 
 
 def evidence_of(fact: str, document: str, title: str | None = None) -> tuple[str | None, float]:

@@ -12,6 +12,7 @@ _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|[。！？｡．؟۔�
 _ITEM_MARK = re.compile(r"\s*[*_(]*\d{1,2}\.")
 _SENTENCES = 200  # looked at for repetitions
 _WORD = re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]|(?<=[^\W{UNSPACED}])[{JOINED}]+)+")
+_ALONE, _HANGUL = re.compile(f"[{UNSPACED}]"), re.compile(f"[{HANGUL}]")
 _POINTING = re.compile(
     r"\b(?:(?:the|this|that|above|given|following|provided)\s+(?:\w+\s+)?"
     r"(?:passage|text|document|article|excerpt|paragraph|author)|according to the (?:text|passage|document|article)"
@@ -92,6 +93,17 @@ def points_at_source(text: str) -> str | None:
 def words_of(text: str) -> list[str]:
     """Lower-case words without punctuation; in scripts without spaces every character counts as one."""
     return _WORD.findall(text.lower())
+
+
+def content_words(text: str) -> set[str]:
+    """What a text is about: words of four letters or more; two characters in a row where every character is a word, and
+    in Hangul, whose words are short and take endings. The same as the macro `content_words` of the SQL views."""
+    words = words_of(text)
+    hangul = [word for word in words if _HANGUL.search(word)]
+    long_words = {word for word in words if len(word) >= 4} - set(hangul)
+    alone = [bool(_ALONE.fullmatch(word)) for word in words]
+    pairs = {words[i] + words[i + 1] for i in range(len(words) - 1) if alone[i] and alone[i + 1]}
+    return long_words | pairs | {word[i : i + 2] for word in hangul for i in range(max(1, len(word) - 1))}
 
 
 def shingles(text: str, n: int = 5) -> set[tuple[str, ...]]:

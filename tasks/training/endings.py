@@ -4,6 +4,7 @@ standard library: the scripts run in the runtime environment, the controller rea
 
 import contextlib
 import errno
+import re
 import sys
 from collections.abc import Callable
 
@@ -14,6 +15,10 @@ NO_PACKAGE = 6
 
 OUT_OF_MEMORY = ("out of memory", "outofmemoryerror", "not enough memory", "cannot allocate memory", "can't allocate")
 _FULL = ("no space left on device", "disk quota exceeded")
+
+
+# as torchrun and DeepSpeed's launcher tell of a process that they had started
+_KILLED = re.compile(r"exitcode\s*:\s*-(\d+)|got signal: (\d+)|Signal (\d+) \(SIG|exits with return code = -(\d+)")
 
 
 class Broken(Exception):
@@ -30,6 +35,14 @@ def code_of(problem: BaseException) -> int:
     if isinstance(problem, MemoryError) or number == errno.ENOMEM or any(sign in said for sign in OUT_OF_MEMORY):
         return NO_MEMORY
     return NO_PACKAGE if isinstance(problem, ImportError) else 1
+
+
+def signal_of(code: int, log: str) -> int | None:
+    """The signal that ended a program, or a process of several that it had started; None where none did."""
+    if 128 < code < 193:
+        return code - 128
+    found = _KILLED.search(log) if code else None
+    return int(next(filter(None, found.groups()))) if found else None
 
 
 def first_line(problem: BaseException) -> str:

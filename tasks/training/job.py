@@ -19,6 +19,7 @@ NOT_IDENTITY = {
     "workdir",
     "save_steps",
     "timeout_sec",
+    "processes",
     "check_prompt",
     "trust_remote_code",
 }
@@ -44,6 +45,7 @@ class TrainingJob:
     epochs: int = 1
     batch_size: int = 16  # pairs an optimizer step, over all devices
     micro_batch_size: int = 1  # pairs a forward pass, on one device
+    processes: int = 0  # 0: one a GPU, and one on a CPU
     max_tokens: int = 6144  # of a whole conversation
     zero_stage: int | None = None  # None: what suits the device
     adam_offload: bool = False

@@ -1,9 +1,10 @@
 """Run OpenRLHF's DPO training, on a machine without CUDA too, and write its metrics as JSON lines while it trains.
 
     RUNTIME_PYTHON launch.py --pop-metrics metrics.jsonl ARGUMENTS_OF_train_dpo...
-    deepspeed launch.py --pop-metrics metrics.jsonl ARGUMENTS_OF_train_dpo...
+    deepspeed or torchrun launch.py --pop-metrics metrics.jsonl ARGUMENTS_OF_train_dpo...
 
-OpenRLHF is given a dataset of token ids (pairs_by_ids.py); with CUDA nothing else of it is changed.
+OpenRLHF is given a dataset of token ids (pairs_by_ids.py) and, with several processes, the means of all of them
+(shared_means.py); with CUDA nothing else of it is changed.
 """
 
 import argparse
@@ -51,6 +52,8 @@ def main() -> None:
     elif importlib.util.find_spec("flash_attn") is None:  # it has no wheel, and sdpa does without
         _sibling("cpu_patches").import_openrlhf_without_flash_attn()
     _sibling("pairs_by_ids").use()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _sibling("shared_means").use()
     sys.argv = [MODULE, *arguments]
     if int(os.environ.get("RANK", "0")) != 0:
         runpy.run_module(MODULE, run_name="__main__", alter_sys=True)

@@ -20,16 +20,18 @@ def main(share: float, unfinished: float, arguments: list[str]) -> None:
     """Serve until a signal."""
     whole, completion = fake_text.compose, fake_answers._completion
 
-    def compose(ask: fake_text.Ask, index: int = 0, hostile: bool = False) -> str:
+    def compose(ask: fake_text.Ask, index: int = 0, hostile: bool = False, lying: bool = False) -> str:
         plain = ask.schema is None and not ask.choices
         lot = zlib.crc32(f"{ask.prompt}{ask.sampling}{index}".encode()) % 1000
-        return WORDS if plain and lot < 1000 * share else whole(ask, index, hostile)
+        return WORDS if plain and lot < 1000 * share else whole(ask, index, hostile, lying)
 
-    def endless(ask: fake_text.Ask, index: int, max_tokens: int, stop: list[str], fault: str) -> tuple[str, str, int]:
-        content, reason, count = completion(ask, index, max_tokens, stop, fault)
+    def endless(
+        ask: fake_text.Ask, index: int, max_tokens: int, stop: list[str], fault: str
+    ) -> tuple[str, str, int, str | None]:
+        content, reason, count, stopped = completion(ask, index, max_tokens, stop, fault)
         plain = ask.schema is None and not ask.choices
         lot = zlib.crc32(f"end {ask.prompt}{ask.sampling}{index}".encode()) % 1000
-        return content, "length" if plain and lot < 1000 * unfinished else reason, count
+        return content, "length" if plain and lot < 1000 * unfinished else reason, count, stopped
 
     fake_text.compose, fake_answers._completion = compose, endless
     fake.main(arguments)

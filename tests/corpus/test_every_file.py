@@ -36,13 +36,14 @@ def played(path: Path) -> tuple[list[str], dict[str, str]]:
 @pytest.mark.parametrize("suffix", PACK)
 def test_a_packed_file_gives_all_members_and_what_is_whole_of_a_cut_one(tmp_path: Path, suffix: str) -> None:
     pack = PACK[suffix]
-    many = b"".join(b'{"text": "line %d %s"}\n' % (n, os.urandom(200).hex().encode()) for n in range(3000))
+    many = b"".join(b'{"text": "line %d %s"}\n' % (n, os.urandom(200).hex().encode()) for n in range(1000))
+    cut, cut_table = pack(many)[:-40_000], pack(b"text\n" + many.replace(b"\n", b";\n"))[:-40_000]
     for kind in (".jsonl", ".json"):
         (tmp_path / f"whole{kind}{suffix}").write_bytes(pack(LINE) + pack(LINE * 2) + bytes(64))
-        (tmp_path / f"cut{kind}{suffix}").write_bytes(pack(many)[:-100_000])
+        (tmp_path / f"cut{kind}{suffix}").write_bytes(cut)
         (tmp_path / f"more{kind}{suffix}").write_bytes(pack(LINE) + b"and something else")
-    (tmp_path / f"cut.txt{suffix}").write_bytes(pack(many)[:-100_000])
-    (tmp_path / f"cut.csv{suffix}").write_bytes(pack(b"text\n" + many.replace(b"\n", b";\n"))[:-100_000])
+    (tmp_path / f"cut.txt{suffix}").write_bytes(cut)
+    (tmp_path / f"cut.csv{suffix}").write_bytes(cut_table)
     documents, bad = played(tmp_path)
     for kind in (".jsonl", ".json"):
         assert sum(source.startswith(f"whole{kind}{suffix}") for source in documents) == 3
@@ -111,6 +112,8 @@ def test_links_are_followed_once_and_only_regular_files_are_opened(tmp_path: Pat
     assert documents == ["a.txt", "again/b.txt"]
     assert all(word in " ".join(bad.values()) for word in ("FIFO", "nowhere", "linked, self"))
     assert "FIFO" in played(corpus / "f.txt")[1]["f.txt"]
+    with pytest.raises(UserError, match="a link to nowhere, where nothing is"):
+        played(corpus / "dead.txt")
 
 
 def test_names_that_differ_in_an_undecodable_byte_give_two_ids(tmp_path: Path) -> None:

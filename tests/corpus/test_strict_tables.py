@@ -1,12 +1,14 @@
 """CSV, Parquet and Arrow as people have them: what is not right is one row that says where; nothing else is lost."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.corpus import BadRecord, RawDocument, csvs, read
+from tasks.corpus import BadRecord, RawDocument, csvs, read, tables
+from tasks.corpus.records import Columns, Record
 
 
 def played(path: Path) -> tuple[list[str], dict[str, str]]:
@@ -33,6 +35,11 @@ CASES: dict[str, tuple[str, list[str] | None, dict[int | None, str]]] = {
     "inner-quote": ('id,text\n1,"He said "no" to it"\n2,Good.\n', ["Good."], {2: "quote"}),
     "smart-quote": ('id,text\n1,"unclosed”\n2,Plain.\n3,"Quoted, here."\n', ["Plain.", "Quoted, here."], {2: "quote"}),
     "poem": ('id,text\n1,"Roses are red,\nviolets are blue,\nand so are you"\n2,Next.\n', None, {}),
+    "table-in-text": (
+        "id,text\n" + "".join(f'{n},"Fruit of {n}:\n1,apples\n2,pears\n3,plums"\n' for n in range(1, 20)),
+        None,
+        {},
+    ),
     "bom": ('\ufeff"text","title"\r\n"One, two.","T"\r\n', ["One, two."], {}),
     "cr": ("id,text\r1,One.\r2,Two.\r", ["One.", "Two."], {}),
     "nul": ("id,text\n1,One\0 two.\n", ["One\0 two."], {}),
@@ -43,6 +50,10 @@ CASES: dict[str, tuple[str, list[str] | None, dict[int | None, str]]] = {
     "empty-more": ("id,text\n1,One.,,\n", ["One."], {}),
     "header-only": ("id,text\n", [], {None: "no rows"}),
     "two-columns": ("id,text,text\n1,a,b\n", [], {None: "several columns"}),
+    "titles": ("Ward report,,\nMade today,,\n,,\nid,text,by\n1,One.,me\n", ["One."], {1: "to 3 not read"}),
+    "comments": ("# made 2024, by us\nid,text\n1,One.\n", ["One."], {1: "the header, which is line 2"}),
+    "title-and-tabs": ("A title\n\nid\ttext\n1\tOne, two.\n", ["One, two."], {1: "not read"}),
+    "title-or-row": ("code,kind\n1,text\n2,image\n", [], {None: "Line 2 has it: if it is the header, take off"}),
     "no-column": ("id,body\n1,a\n", [], {None: "corpus.text_column"}),
 }
 
@@ -56,7 +67,7 @@ def test_a_csv_gives_every_whole_row_and_says_the_others(tmp_path: Path, case: s
     assert set(bad) == {f"x.csv:{line}" if line else "x.csv" for line in said}
     for line, words in said.items():
         assert words in bad[f"x.csv:{line}" if line else "x.csv"]
-    assert not any("\n" in text for text in texts) or case == "poem"
+    assert not any("\n" in text for text in texts) or case in ("poem", "table-in-text")
 
 
 def test_a_quote_that_is_closed_thirty_rows_later_costs_one_row(tmp_path: Path) -> None:
@@ -119,6 +130,20 @@ def test_one_bad_value_costs_one_row_and_a_bad_title_none(tmp_path: Path) -> Non
     pq.write_table(pa.table({"text": bad_text, "title": late}), tmp_path / "x.parquet")
     texts, bad = played(tmp_path / "x.parquet")
     assert len(texts) == 1999 and list(bad) == ["x.parquet:101"] and "UTF-8" in bad["x.parquet:101"]
+
+
+def test_rows_that_are_books_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, rows = list[int](), tables._rows
+
+    def noted(batch: pa.RecordBatch, name: str, before: int, columns: Columns) -> Iterator[Record]:
+        sizes.append(batch.num_rows)
+        return rows(batch, name, before, columns)
+
+    monkeypatch.setattr(tables, "_rows", noted)
+    pq.write_table(pa.table({"text": ["short"] * 100}), tmp_path / "x.parquet")
+    assert len(played(tmp_path / "x.parquet")[0]) == 100 and sizes == [64, 36]
+    pq.write_table(pa.table({"text": [f"{n} " * 200_000 for n in range(64)]}), tmp_path / "y.parquet")
+    assert len(played(tmp_path / "y.parquet")[0]) == 64 and max(sizes[2:]) <= 32
 
 
 def test_a_damaged_row_group_costs_its_rows_alone(tmp_path: Path) -> None:

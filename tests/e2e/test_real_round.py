@@ -1,6 +1,7 @@
 """The real thing: vLLM serves the real model, OpenRLHF trains it, and the trained model answers through vLLM."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.learning import likelier
 from tasks.models.resolve import weight_files
 from tasks.processes.guarded import state_dir
-from tasks.runtime import runtime_dir
+from tasks.runtime import runtime_dir, runtime_python
 from tasks.storage.db import connect
 from tasks.storage.store import Store
 
@@ -62,6 +64,19 @@ def test_the_loss_curve_is_in_training_steps(root: Path, outcome: str) -> None:
     [(pairs,)] = ask(root, "SELECT count(*) FROM preferences")
     assert [step for step, *_ in steps] == list(range(1, int(str(pairs)) + 1))
     assert all(loss is not None for _, loss, _ in steps)
+
+
+def test_training_makes_the_better_answers_likelier_beside_the_worse_ones(root: Path, outcome: str) -> None:
+    """A sign error anywhere between scores and weights, or another template than the model's, turns this red."""
+    [(path,)] = ask(root, "SELECT path FROM models")
+    better = ask(root, "SELECT bool_and(chosen_score > rejected_score) FROM pairs WHERE status = 'ok'")
+    preferences = next((root / "smoke").glob("**/training/round=000/preferences.parquet"))
+    files = (state_dir() / "models/smollm2-135m-instruct", root / str(path), preferences)
+    command = [str(runtime_python()), likelier.__file__, *map(str, files)]
+    env = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert better == [(True,)] and sum(json.loads(done.stdout.splitlines()[-1])) > 0
 
 
 def test_scores_are_likelihoods_in_bounds_and_references_are_rated(root: Path, outcome: str) -> None:

@@ -9,6 +9,11 @@ Body = dict[str, Any]
 
 # what a kind obeys beside plain text, which parameters it refuses by name, and what its list of models says
 OBEYS = {"vllm": "structured_outputs", "sglang": "regex", "llamacpp": "grammar", "openai": "response_format"}
+# the sampling parameters whose effect a kind shows, beside the temperature; `steady` has none at all
+DRAWS = {
+    "vllm": ("top_k", "min_p", "repetition_penalty"), "llamacpp": ("top_k", "min_p", "repeat_penalty"),
+    "sglang": ("top_k",), "hf": ("generation_config",),
+}  # fmt: skip
 REFUSES = {
     "gpt": ("max_tokens", "top_p"), "strict": ("structured_outputs", "grammar", "regex", "seed"),
     "closed": ("response_format", "structured_outputs", "grammar", "regex", "logprobs"), "sour": ("seed",),
@@ -26,6 +31,9 @@ class Kinds(BaseHTTPRequestHandler):
         """The list of models."""
         kind, _, tail = self.path.strip("/").partition("/")
         card = {"id": "m", "owned_by": kind, "meta": {"n_ctx": 4096}}
+        if tail == "props" and kind == "llamacpp":
+            params = {"top_k": 40, "min_p": 0.05, "presence_penalty": 1.5, "repeat_penalty": 1.0, "samplers": []}
+            return self._send(200, {"default_generation_settings": {"params": params}})
         if tail != "v1/models" or kind == "unlisted":
             return self._send(404, {"error": {"message": "Not Found"}})
         return self._send(200, {"data": [{"id": "other"}] if kind in ("alias", "anyname") else [card]})
@@ -60,10 +68,25 @@ class Kinds(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def drawn(kind: str, body: Body) -> str:
+    """What is said by temperature and seed, as far as a kind draws."""
+    asked = {name: body[name] for name in DRAWS.get(kind, ()) if name in body}
+    heat = body.get("temperature", 1.0)
+    if kind == "hf":
+        asked = json.loads(asked.get("generation_config", "{}"))
+        heat = heat if asked.get("do_sample") else 0.0
+    if asked.get("top_k") == 1 or asked.get("min_p") == 1 or heat < 1 or kind == "steady":
+        seed: Any = "of all"
+    else:
+        seed = body.get("seed")
+    penalty = max(asked.get("repetition_penalty", 1.0), asked.get("repeat_penalty", 1.0))
+    return f"Hello {seed}." if penalty == 1 else "Howdy."
+
+
 def answer(kind: str, body: Body) -> Body:
     """A whole chat completion, with log-probabilities where they are asked for."""
     obeyed = OBEYS.get("openai" if kind in ("strict", "gpt") else kind, "response_format" if kind == "vllm" else "-")
-    text = "Hello."
+    text = drawn(kind, body)
     if obeyed in body and obeyed == "response_format":
         (key,) = body[obeyed]["json_schema"]["schema"]["properties"]
         text = json.dumps({key: "7"})

@@ -92,6 +92,17 @@ def gone_later(request: Row, path: str) -> None:
         raise refused(404, "there is no model named policy")
 
 
+def later(after: int, face: OfRequest) -> OfRequest:
+    """Only when so many calls were answered well."""
+
+    def only(request: Row, path: str) -> None:
+        seen[path] += 1
+        if seen[path] > after:
+            face(request, path)
+
+    return only
+
+
 def small_context(request: Row, path: str) -> None:
     """A context that the server names only when it is too late."""
     count = len(tokenize(json.dumps(request.get("messages", request.get("prompt", "")))))
@@ -134,6 +145,8 @@ REQUESTS: dict[str, OfRequest] = {
     "http429bad": busy(retry_after="soon"),
     "http429nan": busy(retry_after="nan"), "http429past": busy(retry_after="Wed, 21 Oct 2015 07:28:00 GMT"),
     "quota": status(429, QUOTA, JSON), "http402": status(402, '{"error":{"message":"no balance left"}}', JSON),
+    "quota_later": later(20, status(429, QUOTA, JSON)),
+    "http401_later": later(20, status(401, '{"error":{"message":"no"}}', JSON)),
     "http413": status(413, "<html>413 Request Entity Too Large</html>"),
     "http401": status(401, '{"error":{"message":"no"}}', JSON),
     "http403": status(403, "<html>blocked by firewall</html>"),

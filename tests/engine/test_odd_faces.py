@@ -37,7 +37,8 @@ TABLE: list[tuple[str, str, str, str]] = [
     ("sheets", BAD, "not JSON", "finish_stop_half"), ("answers", "ok", "", "nul surrogate finish_stop_half"),
     # what stands around the text
     ("answers", SAME, "", "two_choices no_usage null_usage empty_usage part_usage str_usage text_usage float_usage "
-     "neg_usage null_fields list_usage other_model no_temp small_ctx gone_later good"),
+     "neg_usage null_fields list_usage other_model no_temp small_ctx gone_later quota_later http401_later "
+     "good"),
     ("answers", "Fault", "does not answer as an OpenAI-compatible server does",
      "no_choices null_choices lost_choices dict_choices no_message str_choice text200 null200"),
     ("answers", "Fault", "the provider failed", "err200"), ("answers", "Fault", "not JSON", "empty200"),

@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from schemas.errors import PopError, UserError
 from tasks.engine.client import Client
 from tasks.engine.fake import FakeEngine
 from tasks.engine.protocol import EngineError, Generation
+from tests.engine.serving import serving
 from tests.samples import asking, config
 
 
@@ -54,10 +54,8 @@ ANSWERS = {
 @pytest.fixture(scope="module")
 def odd() -> Iterator[str]:
     """The address of a server of many faces."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(Odd) as address:
+        yield address
 
 
 def chat_at(*urls: str, calls: int = 1) -> list[Generation]:

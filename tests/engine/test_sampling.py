@@ -3,9 +3,8 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from schemas.load import load_config, presets
 from tasks.engine.client import Client
 from tasks.engine.protocol import Request
 from tasks.engine.server import Machine, vllm_command
+from tests.engine.serving import serving
 
 ANSWER = {
     "id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [
@@ -41,10 +41,8 @@ def server() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         def log_message(self, *_: Any) -> None:
             """Quiet."""
 
-    with HTTPServer(("127.0.0.1", 0), Notes) as http:
-        Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}/v1", asked
-        http.shutdown()
+    with serving(Notes) as address:
+        yield f"{address}/v1", asked
 
 
 def ask(url: str, sampling: Sampling) -> dict[str, Any]:

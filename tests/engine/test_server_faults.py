@@ -4,11 +4,10 @@ import asyncio
 import json
 import re
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ import pytest
 from schemas.errors import DependencyError
 from tasks.engine.client import Client
 from tasks.engine.fake import FakeEngine
+from tasks.engine.group import serve_all
 from tasks.engine.protocol import Engine, EngineError, Likelihood
-from tasks.engine.server import free_port, serve
+from tasks.engine.server import Served, free_port
 from tasks.engine.tries import LEAST, Breaker, TooManyFailures
 from tasks.processes.guarded import state_dir
 from tasks.propose import propose
@@ -26,6 +26,7 @@ from tasks.staging.plan import Plan
 from tasks.staging.stage import Round, run_stage
 from tasks.storage.store import Store
 from tests.engine.samples import DOCUMENTS, plan_with, proposed
+from tests.engine.serving import serving
 from tests.samples import STEPWISE, Quiet, Row, config, plan_of
 
 pytestmark = pytest.mark.usefixtures("own_records")
@@ -113,10 +114,8 @@ class Picky(BaseHTTPRequestHandler):
 def picky(status: int, *poison: str) -> Iterator[str]:
     """The address of a server that does not like some requests."""
     handler = type("Handler", (Picky,), {"status": status, "poison": poison})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-        server.shutdown()
+    with serving(handler) as address:
+        yield f"{address}/v1"
 
 
 @pytest.mark.parametrize(("status", "row_status"), [(400, "rejected"), (422, "rejected"), (500, "failed")])
@@ -202,9 +201,10 @@ def served(tmp_path: Path, plan: Plan, *switches: str) -> tuple[list[Row], list[
         port, settings = free_port(), plan.config.engine
         command = [sys.executable, "-c", DYING, "--port", str(port), *switches]
         log = tmp_path / "server.log"
-        async with serve("the server", command, {}, port, log, settings, said.append, lambda _: None) as server:
+        one = Served("the server", command, {}, port, log, settings, said.append, lambda _: None)
+        async with serve_all([one], said.append) as server:
             gate, model = asyncio.Semaphore(settings.max_in_flight), plan.config.models["policy"]
-            client = Client("fake:policy", model, settings, [server.url], gate, server)
+            client = Client("fake:policy", model, settings, server.urls, gate, server)
             store = Store(str(tmp_path), "r")
             try:
                 await run_stage(Round(plan, store, {"policy": client}, Quiet()), "propose", "shard-00000", (), work)

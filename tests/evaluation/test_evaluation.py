@@ -1,10 +1,11 @@
 """The figures of an evaluation: pure functions, by worked examples and properties."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from tasks.evaluation import SUITES, ifeval_check
 from tasks.evaluation.ifeval import AS_SCRIPT, accuracies, prompt_level, read_prompts
 from tasks.evaluation.lm_eval import figures
 from tasks.evaluation.perplexity import nats
-from tasks.evaluation.statistics import bootstrap, length_controlled, mean_interval, wilson
+from tasks.evaluation.statistics import bootstrap, difference_interval, length_controlled, mean_interval, wilson
 from tasks.evaluation.winrate import Match, games_of
 from tasks.judging.case import Case
 from tasks.staging.plan import make_plan
@@ -38,6 +39,24 @@ def test_a_single_value_has_no_interval_and_none_has_no_mean() -> None:
     assert mean_interval([1.0], 200, 0) == (1.0, None, None)
     assert mean_interval([], 200, 0) == (None, None, None)
     assert wilson(0, 0) == (None, None, None)
+
+
+@pytest.mark.parametrize(("n", "quantile"), [(2, 12.706), (8, 2.365), (16, 2.131), (64, 1.998), (3000, 1.960)])
+def test_the_interval_of_differences_is_students(n: int, quantile: float) -> None:
+    gaps = [0.5 + (-1) ** i * 0.1 for i in range(n)]
+    mean, low, high = difference_interval(gaps)
+    assert mean is not None and low is not None and high is not None
+    half = quantile * stdev(gaps) / math.sqrt(n)
+    assert [mean - low, high - mean] == pytest.approx([half, half], rel=1e-3)
+    assert difference_interval([0.5]) == (0.5, None, None) and difference_interval([]) == (None, None, None)
+
+
+def test_by_few_values_a_bootstrap_reaches_as_far_out_as_students_interval() -> None:
+    found = [0.1, 0.3, -0.2, 0.5, 0.0, 0.2, 0.4, -0.1]
+    low, high = bootstrap(found, fmean, 4000, 0)
+    _, lower, higher = difference_interval(found)
+    assert low is not None and high is not None and lower is not None and higher is not None
+    assert (high - low) == pytest.approx(higher - lower, rel=0.07)  # the percentiles alone: a quarter less
 
 
 def test_wilsons_interval_is_that_of_the_textbook() -> None:

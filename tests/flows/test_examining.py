@@ -1,8 +1,6 @@
 """A round asks its servers once what they can do, remembers it, shows it, and stops before anything is paid for."""
 
-import threading
 from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -14,6 +12,7 @@ from tasks.storage.manifests import servers_manifest, write_servers_manifest
 from tasks.storage.store import Store
 from tests.conftest import run_fake
 from tests.engine.kinds import Kinds
+from tests.engine.serving import serving
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -28,10 +27,8 @@ def engine() -> Iterator[FakeEngine]:
 @pytest.fixture(scope="module")
 def plain() -> Iterator[str]:
     """A server that can do nothing but chat."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Kinds) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/plain/v1"
-        server.shutdown()
+    with serving(Kinds) as address:
+        yield f"{address}/plain/v1"
 
 
 def at(url: str, name: str = "policy") -> tuple[str, ...]:

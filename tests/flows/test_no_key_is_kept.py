@@ -3,15 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import httpx
 import pytest
 
 from tasks.engine.fake import FakeEngine
 from tests.conftest import asked
+from tests.engine.serving import serving
 
 KEY = "sk-test-5f1c9e0b7a"
 
@@ -50,10 +50,8 @@ def echoing(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("POP_TEST_KEY", KEY)
     with FakeEngine() as engine:
         handler = type("Handler", (Echoing,), {"behind": engine.url.removesuffix("/v1")})
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-        server.shutdown()
+        with serving(handler) as address:
+            yield f"{address}/v1"
 
 
 def test_a_key_that_a_server_repeats_is_nowhere(

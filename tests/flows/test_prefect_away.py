@@ -2,11 +2,10 @@
 """A Prefect that cannot be used is one line with the mend and exit code 3, before anything is begun."""
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
@@ -14,6 +13,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MOD
 from flows.cli import prefect_there
 from flows.cli.prefect_there import require_prefect
 from schemas.errors import PopError
+from tests.engine.serving import serving
 
 
 @contextmanager
@@ -31,12 +31,8 @@ def answering(status: int, body: bytes, wait_sec: float = 0.0) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
+    with serving(Handler) as address:
+        yield address.removeprefix("http://")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_better_model_is_promoted_and_the_next_round_starts_from_it(tmp_path: Path, play: Play, store: Store) -> None:
-    outcome = play(2, dull="0")
+    suites = 'evaluation.suites=["heldout", "grounded", "winrate", "perplexity"]'
+    outcome = play(2, suites, dull="0")
     first, second = decisions(store)
     assert (first["decision"], second["decision"]) == ("promote", "hold")  # no better than its equal
     assert first["low"] > 0 and first["n"] >= 4
@@ -78,8 +79,8 @@ def test_a_better_model_is_promoted_and_the_next_round_starts_from_it(tmp_path: 
     )  # tables hold it from the root on
     assert registry.parent_of(store, known_models(store)[1]).model_id == first["model_id"]
     rows = connect(store).execute("SELECT suite, count(*) FROM evaluations WHERE status = 'ok' GROUP BY 1").fetchall()
-    assert {suite for suite, _ in rows} == {"heldout", "winrate", "perplexity"}
-    assert play(2)["rounds"] == 0  # nothing is done twice
+    assert {suite for suite, _ in rows} == {"heldout", "grounded", "winrate", "perplexity"}
+    assert play(2, suites)["rounds"] == 0  # nothing is done twice
     used = (
         connect(store).execute("SELECT document_id FROM documents WHERE status = 'ok' AND split = 'train'").fetchall()
     )

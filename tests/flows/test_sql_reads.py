@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
-from flows.cli.formats import finite
+from flows.cli.formats import finite, write_parquet
 from flows.cli.reading import statements
 from schemas.errors import UserError
 
@@ -71,3 +72,25 @@ def test_every_value_has_one_form(cli: Cli, fake_root: Path) -> None:
 
 def test_nan_in_a_text_stays() -> None:
     assert json.loads(finite('{"a": "x \\"NaN Infinity", "b": NaN, "c": -Infinity}'))["a"] == 'x "NaN Infinity'
+
+
+KINDS = {  # SQL, and what Parquet keeps of it
+    "interval '1 month 2 days'": "1 month 2 days", "[interval '1 day']": '["1 day"]', "'\\xDE'::blob": b"\xde",
+    "union_value(k := 3)": '{"k":3}', "'0101'::bit": "0101", "'01:02:03+01'::timetz": "01:02:03+01",
+    "340282366920938463463374607431768211455::uhugeint": "340282366920938463463374607431768211455",
+    "'{\"a\": 1}'::json": '{"a": 1}', "{'a': [1, 2]}": {"a": [1, 2]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("query", KINDS)
+def test_parquet_keeps_every_value(query: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "out.parquet").open("w") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        write_parquet(duckdb.sql(f"select {query} as x"))
+    assert pq.read_table(tmp_path / "out.parquet").to_pylist() == [{"x": KINDS[query]}]
+
+
+def test_what_parquet_has_no_form_for_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "out.parquet").open("w") as out, pytest.raises(UserError, match="another --format"):
+        monkeypatch.setattr("sys.stdout", out)
+        write_parquet(duckdb.sql("select map{} as x"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.gating import GateConfig
 from tasks.evaluation.shares import Marks, gap_measures, share_measures
-from tasks.evaluation.statistics import mean_interval
+from tasks.evaluation.statistics import difference_interval
 from tasks.models.gate import decide
 from tests.samples import Row
 
@@ -26,10 +26,10 @@ def exam(ours: Scores, theirs: Scores) -> list[Row]:
     found = [
         *share_measures("m", marks[0]),
         *share_measures("p", marks[1]),
-        *gap_measures("m", marks[0], marks[1], 400, 0),
+        *gap_measures("m", marks[0], marks[1]),
     ]
     rows = [asdict(measure) | {"suite": "heldout"} for measure in found]
-    value, low, high = mean_interval(gaps, 400, 0)
+    value, low, high = difference_interval(gaps)
     plain = {"value": value, "low": low, "high": high, "n": len(gaps), "status": "ok", "reason": None}
     return [*rows, plain | {"model_id": "m", "suite": "heldout", "metric": "difference"}]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import UserError
-from tasks.models.own_sampling import with_own_sampling
+from tasks.models.own_sampling import filled_in_before, with_own_sampling
 from tasks.models.parts import Known, told_apart
 from tasks.models.resolve import Resolved
 from tasks.staging.plan import STAGES, changed_settings, make_plan
@@ -136,3 +136,13 @@ def test_a_model_that_states_no_usable_sampling_is_the_users_mistake(
         own("judge", Resolved(W, str(model)))
     with pytest.raises(UserError, match="known by its server alone"):
         own("judge", Resolved("served:m", None))
+
+
+def test_a_round_that_was_begun_with_a_models_own_sampling_says_that_it_goes_on_without(model: Path) -> None:
+    (line,) = filled_in_before(config(), {"policy": Resolved(W, str(model)), "served": Resolved("served:x", None)})
+    assert "models.policy" in line and "top_k = 20, repetition_penalty = 1.05" in line and "\n" not in line
+    every = {"top_k": 5, "repetition_penalty": 1.1}
+    stated = config(sampling=dict.fromkeys(("propose", "answer", "rubric", "judge"), every))
+    assert filled_in_before(stated, {"policy": Resolved(W, str(model))}) == []
+    write(model, "generation_config.json", {"top_k": -1, "min_p": None, "eos_token_id": 2})
+    assert filled_in_before(config(), {"policy": Resolved(W, str(model))}) == []

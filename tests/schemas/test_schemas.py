@@ -266,7 +266,7 @@ def test_every_text_of_a_schema_is_bounded() -> None:
 def test_the_tables_are_those_of_the_contract() -> None:
     assert set(TABLES) == {
         "documents", "problems", "answers", "rubrics", "ratings", "pairs", "preferences", "training_steps", "models",
-        "evaluations", "decisions", "probes", "generations", "comparisons",
+        "evaluations", "decisions", "probes", "generations", "comparisons", "unfit_pairs",
     }  # fmt: skip
     for name, table in TABLES.items():
         assert table.name == name
@@ -276,5 +276,16 @@ def test_the_tables_are_those_of_the_contract() -> None:
 
 
 def test_where_rows_can_fail_there_is_a_status_and_a_reason() -> None:
-    for name in ("documents", "problems", "answers", "rubrics", "ratings", "comparisons", "pairs", "models"):
+    with_status = (
+        "documents",
+        "problems",
+        "answers",
+        "rubrics",
+        "ratings",
+        "comparisons",
+        "pairs",
+        "unfit_pairs",
+        "models",
+    )
+    for name in with_status:
         assert {"status", "reason"} <= set(TABLES[name].schema.names)

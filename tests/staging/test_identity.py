@@ -37,9 +37,11 @@ def changed(before: Config, after: Config) -> set[str]:
 @pytest.mark.parametrize(
     "change",
     [
-        {"engine": {"max_in_flight": 3}}, {"engine": {"timeout_sec": 9}}, {"engine": {"start_timeout_sec": 9}},
+        {"engine": {"max_in_flight": 3, "replicas": 2}},
+        {"engine": {"timeout_sec": 9}}, {"engine": {"start_timeout_sec": 9}},
         {"engine": {"max_retries": 0}}, {"engine": {"port": 8000}}, {"engine": {"gpu_memory_utilization": 0.5}},
-        {"storage": {"compression_level": 9}}, {"training": {"timeout_sec": 9, "save_steps": 1, "enabled": False}},
+        {"storage": {"compression_level": 9}},
+        {"training": {"timeout_sec": 9, "save_steps": 1, "processes": 2, "enabled": False}},
     ],
 )  # fmt: skip
 def test_what_does_not_change_the_output_changes_no_fingerprint(change: Row) -> None:

@@ -45,7 +45,7 @@ def test_what_is_whole_is_not_called_broken(text: str, stop: str) -> None:
 
 
 def answered(text: str, stop_reason: str | None, finish: str = "stop") -> Generation:
-    return Generation("g", "s", "answer", "m", "e", [], "{}", text, finish, 1, 80, 0.1, 0, stop_reason)
+    return Generation("g", "s", "answer", "m", "e", [], "{}", text, finish, 1, 80, 0.1, 0, stop_reason=stop_reason)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,9 @@ MATRIX = "transformer.h.1.mlp.c_fc.weight"
 SPOILT: dict[str, Callable[[Path], Any]] = {
     "whole": lambda _: None,
     "gptq": put("config.json", quantization_config={"quant_method": "gptq", "bits": 4}),
+    "awq": put("config.json", quantization_config={"quant_method": "awq", "bits": 4, "group_size": 128}),
+    "compressed": put("config.json", quantization_config={"quant_method": "compressed-tensors", "bits": 8}),
+    "fp8": put("config.json", quantization_config={"quant_method": "fp8", "activation_scheme": "dynamic"}),
     "bitsandbytes": put("config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
     "missing": weights(lambda found: found.pop(MATRIX)),
     "shape": weights(lambda found: found.update({MATRIX: torch.zeros(8, 8)})),

@@ -17,6 +17,9 @@ from tests.training.samples import in_runtime
 HERE = Path(__file__).parent
 FOUND = {  # of spoilt.py's models: the kind, and what is said
     "gptq": ("train", r"quantized \(gptq\)"),
+    "awq": ("train", r"quantized \(awq\)"),
+    "compressed": ("train", r"quantized \(compressed-tensors\)"),
+    "fp8": ("train", r"quantized \(fp8\)"),
     "bitsandbytes": ("train", r"quantized \(bitsandbytes\)"),
     "missing": ("load", r"1 of its weights are missing, the first: transformer\.h\.1\.mlp\.c_fc\.weight"),
     "shape": ("load", r"1 of its weights are of another shape, the first: transformer\.h\.1\.mlp\.c_fc\.weight"),

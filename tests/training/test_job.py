@@ -10,7 +10,10 @@ from tests.training.samples import write_pairs
 def test_identity_is_settings_pairs_and_weights_and_nothing_else(job: TrainingJob, tmp_path: Path) -> None:
     before = job_hash(job)
     same_pairs = write_pairs(tmp_path / "other.parquet", {"b": ("good", "bad"), "a": ("yes", "no")})
-    assert job_hash(replace(job, preferences=same_pairs, workdir=tmp_path / "w", save_steps=5, timeout_sec=9)) == before
+    assert (
+        job_hash(replace(job, preferences=same_pairs, workdir=tmp_path / "w", save_steps=5, timeout_sec=9, processes=2))
+        == before
+    )
     other_pairs = write_pairs(tmp_path / "third.parquet", {"b": ("good", "bad"), "a": ("yes", "nope")})
     assert job_hash(replace(job, preferences=other_pairs)) != before
     assert job_hash(replace(job, beta=0.1)) != before

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import CheckFailed, DependencyError, PopError, UserError
-from tasks.training import openrlhf
+from tasks.training.checkpoints import keep_last_checkpoint
 from tasks.training.job import TrainingJob, Workdir, claim
 from tasks.training.openrlhf import TrainerDied, train
 from tests.training.samples import PREPARED
@@ -21,10 +21,10 @@ def test_only_the_last_whole_checkpoint_is_resumed(tmp_path: Path) -> None:
     for tag in ("global_step2", "global_step4", "global_step6"):
         (tmp_path / "c" / tag).mkdir(parents=True)
     (tmp_path / "c/latest").write_text("global_step4")  # 6 was torn by a kill
-    assert openrlhf._keep_last_checkpoint(tmp_path / "c")
+    assert keep_last_checkpoint(tmp_path / "c")
     assert {entry.name for entry in (tmp_path / "c").iterdir()} == {"global_step4", "latest"}
     (tmp_path / "c/latest").write_text("global_step8")
-    assert not openrlhf._keep_last_checkpoint(tmp_path / "c")
+    assert not keep_last_checkpoint(tmp_path / "c")
     assert not (tmp_path / "c").exists()
 
 
@@ -113,6 +113,9 @@ def test_a_dead_trainer_is_a_dependency_that_failed_and_a_retry_goes_on(
     ("says", "exit_code", "error", "message"),
     [
         ("x", 137, TrainerDied, "was killed, perhaps for want of memory"),
+        ("ChildFailedError:  exitcode  : -9 (pid: 7)", 1, TrainerDied, "was killed, perhaps for want of memory"),
+        ("SignalException: Process 7 got signal: 15", 1, TrainerDied, "was killed (signal 15)"),
+        ("Process 7 exits with return code = -9", 247, TrainerDied, "was killed, perhaps for want of memory"),
         ("torch.OutOfMemoryError: CUDA out of memory", 1, TrainerDied, "lower training.micro_batch_size"),
         ("DefaultCPUAllocator: not enough memory", 1, TrainerDied, "ran out of memory"),
         ("OSError: [Errno 28] No space left on device", 1, UserError, "the disk is full"),

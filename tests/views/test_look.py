@@ -14,6 +14,7 @@ from schemas.load import load_config
 from tasks.corpus import BadRecord, RawDocument
 from tasks.corpus.look import Copies, look
 from tasks.corpus.suited import unsuited
+from tasks.storage.db import connect
 from tasks.storage.store import Store
 from tests import planted
 
@@ -102,5 +103,5 @@ def test_the_status_of_a_round_names_it(tmp_path: Path) -> None:
 
     store: Store = planted.write(str(tmp_path), "r", chinese)
     told = StringIO()
-    print_unsuited(store, 0, load_config("demo", []), Console(file=told, width=500))
+    print_unsuited(connect(store), 0, load_config("demo", []), Console(file=told, width=500))
     assert "Does not suit" in told.getvalue() and "41 in Chinese" in told.getvalue()

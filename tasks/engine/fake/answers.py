@@ -76,8 +76,7 @@ class Answers:
         if temperature == 0 and (asked.n or 1) > 1:
             raise RequestError("n must be 1 when using greedy sampling")
         schema, choices = wanted(asked)
-        sampling = (temperature, asked.top_p, asked.seed) if temperature else (0.0, None, None)
-        return text.Ask(model, prompt, last[-text.TAIL_CHARS :], pieces, sampling, schema, choices)
+        return text.Ask(model, prompt, last[-text.TAIL_CHARS :], pieces, asked.drawn(), schema, choices)
 
     def known_model(self, name: str | None) -> str:
         """The served name that is meant.

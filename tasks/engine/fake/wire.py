@@ -52,11 +52,23 @@ class Sampling(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     max_tokens: int | None = Field(None, ge=1)
     seed: int | None = None
+    top_k: int | None = Field(None, ge=-1)
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(None, gt=0)
     n: int | None = Field(None, ge=1, le=1024)
     stop: str | list[str] | None = None
     stream: bool | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
+
+    def drawn(self) -> tuple[float | int | None, ...]:
+        """What a completion depends on; a temperature of 0, or one token to draw from, makes it greedy."""
+        temperature = 1.0 if self.temperature is None else self.temperature
+        greedy = not temperature or self.top_k == 1 or self.min_p == 1
+        found = (0.0, None, None) if greedy else (temperature, self.top_p, self.seed)
+        more = (None if greedy else self.top_k or None, None if greedy else self.min_p or None, self.repetition_penalty)
+        off = (more[0] in (None, -1), more[1] is None, more[2] in (None, 1))
+        return found if all(off) else (*found, *more)
 
     def stops(self) -> list[str]:
         """All strings that end the completion."""

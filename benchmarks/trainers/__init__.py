@@ -1,0 +1,1 @@
+"""Scripts of `benchmarks.trainer` for the runtime environment, and for one with TRL; run by path."""

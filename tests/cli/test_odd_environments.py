@@ -1,0 +1,106 @@
+"""What a shell, a home or a pipe may look like: a right answer, or one line that names the mend."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from schemas.load import PROJECT
+from tasks.processes.guarded import state_dir
+
+Cli = Callable[..., tuple[int, str, str]]
+ROUND = ("round", "smoke", "--set", "engine.kind=fake")
+
+
+def pop(*arguments: str, text: str | None = None, cwd: Path = PROJECT, **env: str) -> tuple[int, str, str]:
+    """`pop …` as a process of its own, by the installed entry point, without the tests' Prefect server."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, str(PROJECT / "pop_entry.py"), *arguments], env=kept | env, cwd=cwd, capture_output=True,
+        input=text, text=True, encoding="utf-8", timeout=120, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_prefect_that_is_away_is_one_line_before_anything_is_begun(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/api"
+    code, out, err = pop(*ROUND, "--root", str(tmp_path / "runs"), PREFECT_API_URL=url)
+    assert (code, out, err.count("\n")) == (3, "", 1) and "cannot be reached" in err and "make server" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    home = str(tmp_path / "file/home")
+    code, out, err = pop(*ROUND, "--root", str(tmp_path / "runs"), HOME=home, POP_CACHE="")
+    assert (code, out, err.count("\n")) == (3, "", 1) and "set PREFECT_HOME" in err and "POP_CACHE" in err
+    code, _, err = pop(*ROUND, "--root", str(tmp_path / "runs"), HOME=home, POP_CACHE="", PREFECT_HOME=str(tmp_path))
+    assert code == 3 and err.count("\n") == 1 and "set POP_CACHE" in err
+
+
+def test_an_empty_root_is_refused_and_nothing_is_written_where_one_stands(tmp_path: Path) -> None:
+    for verb in (ROUND, ("status",), ("selfplay",)):
+        code, _, err = pop(*verb, "--root", "", cwd=tmp_path)
+        assert (code, err.count("\n")) == (2, 1) and "--root is empty" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_cache_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POP_CACHE", "")
+    assert state_dir() == Path("~/.cache/pop").expanduser()
+
+
+def test_an_empty_address_of_prefect_is_none() -> None:
+    code = "from flows import settings; from prefect.settings import PREFECT_API_URL; print(PREFECT_API_URL.value())"
+    env = os.environ | {"PREFECT_API_URL": "", "PREFECT_HOME": ""}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "None\n"
+
+
+@pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "ascii"},
+                                 {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])  # fmt: skip
+def test_a_terminal_that_speaks_ascii_is_shown_what_it_can_show(fake_root: Path, env: dict[str, str]) -> None:
+    code, out, err = pop("sql", "select '…é中' as x", "--root", str(fake_root), **env)
+    assert (code, err) == (0, "") and "\\u2026\\xe9\\u4e2d" in out
+    assert pop("sql", "select '…é中' as x", "--root", str(fake_root), "--format", "csv", **env)[1] == "x\n…é中\n"
+
+
+def test_packages_of_the_users_own_with_the_same_names_are_left_alone(tmp_path: Path) -> None:
+    for name in ("tasks.py", "schemas.py", "flows/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise SystemExit('the wrong one')\n")
+    code, out, err = pop("round", "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert code == 0 and "One round of self-play" in out and not err
+
+
+# Queries
+
+
+def test_queries_are_read_from_a_pipe(fake_root: Path) -> None:
+    text = "-- first\nselect 1 as a;\nselect 'a;b' as b; /* end */\n"
+    assert pop("sql", "--format", "csv", "--root", str(fake_root), text=text) == (0, "a\n1\nb\na;b\n", "")
+    assert pop("sql", "--root", str(fake_root), text="") == (0, "", "")
+
+
+def test_a_column_that_is_a_word_of_sql_is_found_in_quotes(cli: Cli, fake_root: Path) -> None:
+    at = ("--root", str(fake_root), "--format", "csv")
+    assert cli("sql", 'select "by", d.by from decisions d', *at) == (0, "by,by_1\n", "")
+    for query in ("select by, decision from decisions", "select by from decisions", "select max(by) from decisions"):
+        code, _, err = cli("sql", query, *at)
+        assert code == 2 and 'goes in quotes: "by"' in err
+    assert "quotes" not in cli("sql", "select 1 from pairs group by,", *at)[2]
+
+
+def test_a_hint_names_the_root_where_the_next_command_would_not_look(tmp_path: Path) -> None:
+    from flows.views.outcome import _root_option
+
+    assert _root_option(os.environ["POP_ROOT"]) == ""
+    assert _root_option(str(tmp_path / "my runs")) == f" --root '{tmp_path}/my runs'"
