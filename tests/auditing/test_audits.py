@@ -16,7 +16,13 @@ from tests import planted
 from tests.conftest import run_fake
 
 Cli = Callable[..., tuple[int, str, str]]
-QUIET = {"judges_agree", "position_bias", "probes", "self_agreement"}  # what a plain pointwise round has no rows for
+QUIET = {
+    "empty_wins",
+    "judges_agree",
+    "position_bias",
+    "probes",
+    "self_agreement",
+}  # what a plain pointwise round has no rows for
 AUDIT = """-- title: Pairs
 -- meaning: How many pairs there are,
 --   in words.
@@ -64,7 +70,8 @@ def test_a_healthy_round_passes_and_what_is_not_there_is_na(tmp_path: Path) -> N
         (planted.failing_stages, {"malformed": "warn", "truncated": "warn", "unrated": "warn", "survivors": "fail"}),
         (planted.first_shown_wins, {"position_bias": "warn"}),
         (planted.noisy_judge, {"self_agreement": "warn"}),
-        (planted.failed_probes, {"probes": "warn"}),
+        (planted.failed_probes, {"probes": "warn", "empty_wins": "fail"}),
+        (planted.judge_of_style, {"judge_adds_nothing": "fail", "judge_uncertain": "warn"}),
     ],
 )  # fmt: skip
 def test_a_planted_defect_is_caught(
