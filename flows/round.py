@@ -8,7 +8,7 @@ from prefect import flow, get_run_logger
 from flows.audit import audit_task
 from flows.engines import Engines
 from flows.examination import examine_models
-from flows.shards import TASKS, run_concurrently, run_stages, skip_finished
+from flows.shards import TASKS, run_shards, skip_finished
 from flows.slots import gpu
 from flows.trials import with_chosen_mode
 from flows.views.artifacts import StageProgress, report_artifacts, round_artifacts
@@ -156,10 +156,10 @@ async def make_pairs(round_: Round, engines: Engines, shards: tuple[str, ...], b
     together = round_.plan.config.pairing.strategy == "top_fraction"
     stages = [stage for stage in TASKS if not (together and stage == "pair")]
     async with engines.started(needed):
-        await run_concurrently(run_stages(round_, shard, bars, stages) for shard in owed)
+        await run_shards(round_, owed, bars, stages, engines.gate)
     if together:
         round_.cutoff = round_cutoff(round_, shards)
-        await run_concurrently(run_stages(round_, shard, bars, ["pair"]) for shard in owed)
+        await run_shards(round_, owed, bars, ["pair"], engines.gate)
     return bool(needed)
 
 

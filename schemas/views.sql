@@ -275,8 +275,17 @@ WITH used AS (
     FROM used LEFT JOIN prices USING (run, round, model)
 )
 SELECT priced.*, kept.pairs, round((prompt_tokens + completion_tokens) / kept.pairs, 1) AS tokens_per_pair,
-       cost_usd / kept.pairs AS cost_usd_per_pair
+       round(call_seconds / kept.pairs, 2) AS call_seconds_per_pair, cost_usd / kept.pairs AS cost_usd_per_pair
 FROM priced LEFT JOIN kept USING (run, round) ORDER BY run, round, role;
+
+-- how full the servers of a round were while they had work, and how much of the prompts they found in their caches
+CREATE VIEW servers AS
+SELECT run, round, model, round(seconds, 1) AS seconds, round(full_seconds / nullif(seconds, 0), 3) AS full_share,
+       round(running_seconds / nullif(seconds, 0), 1) AS running, round(waiting_seconds / nullif(seconds, 0), 1) AS waiting,
+       round(prefix_hits / nullif(prefix_queries, 0), 3) AS prefix_hit_rate,
+       round(prompt_tokens / nullif(seconds, 0), 1) AS prompt_tokens_a_sec,
+       round(written_tokens / nullif(seconds, 0), 1) AS written_tokens_a_sec
+FROM server_load ORDER BY run, round, model;
 
 -- settings of each round, one row a setting
 CREATE VIEW settings AS

@@ -1,6 +1,5 @@
 """Answer: the same model answers a problem `n` times without the document (paper section 3.2)."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from prefect import task
 from schemas.ids import content_id
 from schemas.tables import REFERENCE
 from tasks.engine.protocol import Engine, Generation, Message, Request
+from tasks.engine.turns import together
 from tasks.prompts import NAMES, data
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
@@ -25,7 +25,7 @@ CUT = "`final` ends with the last full sentence"
 async def answer(plan: Plan, problems: list[Row], engine: Engine) -> list[Row]:
     """The reference (rollout -1) and `sampling.answers` rollouts for each problem that is ok."""
     usable = [row for row in problems if row["status"] == "ok"]
-    per_problem = await asyncio.gather(*(_problem(plan, row, engine) for row in usable))
+    per_problem = await together(_problem(plan, row, engine) for row in usable)
     return [row for rows in per_problem for row in rows]
 
 
@@ -38,7 +38,7 @@ def prompt_messages(plan: Plan, problem: str) -> tuple[Message, ...]:
 async def _problem(plan: Plan, problem: Row, engine: Engine) -> list[Row]:
     messages = prompt_messages(plan, problem["problem"])
     rollouts = range(plan.config.sampling.answers)
-    answers = await asyncio.gather(*(_rollout(plan, problem, messages, n, engine) for n in rollouts))
+    answers = await together(_rollout(plan, problem, messages, n, engine) for n in rollouts)
     return [_reference(plan, problem), *answers]
 
 

@@ -31,7 +31,7 @@ from schemas.tables import REFERENCE
 from tasks.answer import prompt_messages
 from tasks.judging.case import COMPARING
 from tasks.staging.plan import Plan
-from tasks.staging.stage import TASK_OPTIONS, Round
+from tasks.staging.stage import TASK_OPTIONS, Round, off_the_loop
 from tasks.texts.thoughts import split
 
 Row = dict[str, Any]
@@ -383,11 +383,16 @@ async def pair_task(round_: Round, shard: str) -> Any:
         round_.progress.shard("pair", reused=True)
         return Completed(name="Reused", message=f"{shard} is there already")
     plan, store = round_.plan, round_.store
-    problems, answers, rubrics, ratings = (round_.read(table, shard, columns) for table, columns in READ.items())
-    pairs = pair(plan, problems, answers, rubrics, ratings, round_.cutoff)
-    footer = plan.footer("pair") | {"shard": shard}
-    wanted = preferences(plan, problems, answers, pairs)
-    store.write("preferences", plan.round, shard, wanted, footer)
-    store.write("pairs", plan.round, shard, pairs, footer)
+
+    def work() -> dict[str, Any]:
+        problems, answers, rubrics, ratings = (round_.read(table, shard, columns) for table, columns in READ.items())
+        pairs = pair(plan, problems, answers, rubrics, ratings, round_.cutoff)
+        footer = plan.footer("pair") | {"shard": shard}
+        wanted = preferences(plan, problems, answers, pairs)
+        store.write("preferences", plan.round, shard, wanted, footer)
+        store.write("pairs", plan.round, shard, pairs, footer)
+        return {"shard": shard, "rows": len(pairs), "pairs": len(wanted)}
+
+    done = await off_the_loop(work)
     round_.progress.shard("pair", reused=False)
-    return {"shard": shard, "rows": len(pairs), "pairs": len(wanted)}
+    return done

@@ -1,6 +1,5 @@
 """Rate: the same model marks every answer by the rubric (paper section 3.4), in one of the ways of `tasks.judging`."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from prefect import task
 
 from tasks.asking.asker import Asker
 from tasks.engine.protocol import Engine, Likelihood
+from tasks.engine.turns import together
 from tasks.judging import MODES
 from tasks.judging.case import COMPARING, Case, Judgement, Verdict, rated_by, rating_id, says_nothing, weighted
 from tasks.prompts import OWN, data
@@ -34,7 +34,7 @@ async def judged(
     """
     asker = Asker(plan, "rate", engine)
     found = cases(problems, answers, rubrics)
-    judgements: list[Judgement] = await asyncio.gather(*(_judge(asker, case) for case in found))
+    judgements: list[Judgement] = await together(_judge(asker, case) for case in found)
     pairs = list(zip(found, judgements, strict=True))
     every = [(case, verdict) for case, judgement in pairs for verdict in judgement.verdicts]
     own = await own_likelihoods(asker, every) if zero_line else {}
@@ -78,7 +78,7 @@ async def own_likelihoods(asker: Asker, every: Sequence[tuple[Case, Verdict]]) -
         each = {"own_likelihood": score["logprob"] / score["tokens"], "own_tokens": score["tokens"]}
         return verdict.answer["answer_id"], each
 
-    return dict(await asyncio.gather(*(own(case, verdict) for case, verdict in every)))
+    return dict(await together(own(case, verdict) for case, verdict in every))
 
 
 def cases(problems: list[Row], answers: list[Row], rubrics: list[Row]) -> list[Case]:

@@ -3,7 +3,6 @@
 Seeing the document makes verifying easier than generating: that gap is the signal.
 """
 
-import asyncio
 import re
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from schemas.tables import REFERENCE
 from tasks.asking.asker import Asked, Asker, Bad
 from tasks.asking.parse import Malformed, format_instructions
 from tasks.engine.protocol import Engine
+from tasks.engine.turns import together
 from tasks.prompts import data
 from tasks.propose import topic
 from tasks.staging.plan import Plan, least_support, shown_answers
@@ -50,10 +50,8 @@ async def rubric(
         if row["status"] == "ok" and row["rollout"] != REFERENCE:
             candidates.setdefault(row["problem_id"], []).append(row)
     usable = [row for row in problems if row["status"] == "ok"]
-    return list(
-        await asyncio.gather(
-            *(_one(plan, by_id[p["document_id"]], p, candidates.get(p["problem_id"], []), engine) for p in usable)
-        )
+    return await together(
+        _one(plan, by_id[p["document_id"]], p, candidates.get(p["problem_id"], []), engine) for p in usable
     )
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.views.corpus import print_unsuited
+from flows.views.pace import print_pace
 from flows.views.servers import print_remembered
 from schemas.config import Config
 from tasks.models.gate import too_few
@@ -169,6 +170,7 @@ def print_status(store: Store, out: Console, wanted: Config | None = None) -> No
         out.print(table)
         print_remembered(store, number, out)
         print_funnel(store, number, out, con)
+        print_pace(con, number, out)
         print_unsuited(con, number, plan.config, out)
     print_gate(store, out, wanted)
 

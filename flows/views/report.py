@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from flows.views.findings import findings, label, threshold, value
 from flows.views.outcome import gap_of
+from flows.views.pace import pair_costs
 from flows.views.plain import printable
 from flows.views.plots import plots
 from schemas.version import package_version
@@ -29,6 +30,7 @@ TABLES = {
     "Judges, beside a measure that asks no model": "SELECT * EXCLUDE (run, round) FROM judges WHERE round = ?",
     "What fell out": "SELECT stage, status, count, example FROM rejections WHERE round = ? ORDER BY stage, count DESC",
     "Cost": "SELECT * EXCLUDE (run, round) FROM costs WHERE round = ?",
+    "Servers": "SELECT * EXCLUDE (run, round) FROM servers WHERE round = ?",
 }
 ROUNDS = """
 SELECT run || ' / ' || round AS round, finished, policy, dialect, rating_mode, documents, problems, answers, rubrics,
@@ -118,7 +120,7 @@ def headline(con: duckdb.DuckDBPyConnection, round_: int) -> list[tuple[str, str
     ).fetchone()
     if probes and probes[1]:
         figures.append(("probes", f"{probes[0]} of {probes[1]}", "scored as they should"))
-    return figures
+    return figures + pair_costs(con, round_)
 
 
 def _verdicts(found: list[Any]) -> dict[str, int]:

@@ -66,9 +66,11 @@ class Client:
 
     async def count_by(self, tokenizer: LocalTokenizer | None) -> bool:
         """Count tokens by the model's own tokenizer, where it agrees with all servers; whether it does."""
-        if tokenizer is None:
+        there = [replica for replica in self.replicas if not replica.left_out]
+        if tokenizer is None or not all([await self.tokens.agrees(tokenizer, replica) for replica in there]):
             return False
-        return all([await self.tokens.adopt(tokenizer, replica) for replica in self.replicas if not replica.left_out])
+        self.tokens.local = tokenizer
+        return True
 
     async def close(self) -> None:
         """Close the connections."""
@@ -113,7 +115,7 @@ class Client:
 
         async def send(replica: Replica) -> None:
             nonlocal tokens, scores, prompts
-            targets = [await self.tokens.ids(replica, " " + one.strip(), keep=True) for one in request.targets]
+            targets = [await self.tokens.ids(replica, " " + one.strip()) for one in request.targets]
             if not prompts:  # else it is another try
                 context = await self.tokens.ids(replica, request.context, special=True)
                 prompts = [context + target for target in targets]

@@ -1,6 +1,5 @@
 """What every judge gets and gives, and the score that ratings make."""
 
-import asyncio
 import math
 import statistics
 from collections.abc import Awaitable, Callable, Coroutine
@@ -9,6 +8,7 @@ from typing import Any
 
 from schemas.ids import content_id
 from tasks.asking.asker import Asked, Asker
+from tasks.engine.turns import together
 from tasks.prompts import data
 from tasks.texts.length import WORD, length
 from tasks.texts.refusals import refuses
@@ -130,7 +130,7 @@ def one_by_one(
             scores = (value,) if value is not None else ()
             return Verdict(answer, scores, asked.value, asked.status, asked.reason, generation_id)
 
-        return Judgement(list(await asyncio.gather(*map(verdict, case.answers))))
+        return Judgement(await together(map(verdict, case.answers)))
 
     return judge
 
