@@ -13,6 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+# a third of what a small round costs Prefect's client and server; the one test that reads Prefect's logs asks for them
+os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
+
 from flows import settings  # noqa: F401  (Prefect's settings, before Prefect)
 from schemas.config import Config
 from schemas.load import load_config
