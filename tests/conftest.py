@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-# a third of what a small round costs Prefect's client and server; the one test that reads Prefect's logs asks for them
+# what a small round says costs Prefect's client and server a good part of a round; a test that reads it asks for it
 os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
 
 from flows import settings  # noqa: F401  (Prefect's settings, before Prefect)
