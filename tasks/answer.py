@@ -1,6 +1,5 @@
 """Answer: the same model answers a problem `n` times without the document (paper section 3.2)."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from prefect import task
 from schemas.ids import content_id
 from schemas.tables import REFERENCE
 from tasks.engine.protocol import Engine, Generation, Message, Request
+from tasks.engine.turns import together
 from tasks.prompts import NAMES, data
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
@@ -25,20 +25,20 @@ CUT = "`final` ends with the last full sentence"
 async def answer(plan: Plan, problems: list[Row], engine: Engine) -> list[Row]:
     """The reference (rollout -1) and `sampling.answers` rollouts for each problem that is ok."""
     usable = [row for row in problems if row["status"] == "ok"]
-    per_problem = await asyncio.gather(*(_problem(plan, row, engine) for row in usable))
+    per_problem = await together(_problem(plan, row, engine) for row in usable)
     return [row for rows in per_problem for row in rows]
 
 
 def prompt_messages(plan: Plan, problem: str) -> tuple[Message, ...]:
     """What the answering model sees; the trainer gets the same messages."""
-    (name,) = NAMES["answer"][plan.config.task.dialect]
+    (name,) = NAMES["answer"][plan.config.dialect_of("answer")]
     return ({"role": "user", "content": plan.prompts.render(name, {"problem": data(problem)})},)
 
 
 async def _problem(plan: Plan, problem: Row, engine: Engine) -> list[Row]:
     messages = prompt_messages(plan, problem["problem"])
     rollouts = range(plan.config.sampling.answers)
-    answers = await asyncio.gather(*(_rollout(plan, problem, messages, n, engine) for n in rollouts))
+    answers = await together(_rollout(plan, problem, messages, n, engine) for n in rollouts)
     return [_reference(plan, problem), *answers]
 
 
@@ -90,7 +90,8 @@ def judgeable(
     if failure is not None:
         return None, failure[0], failure[1]
     if not final:
-        return None, "empty", "nothing is left after the thoughts"
+        where = f"the stop text {cut!r} ended it in its thoughts" if (cut := generation.stopped_at(stop)) else None
+        return None, "empty", where or "nothing is left after the thoughts"
     if refuses(final, problem):
         return final, "refused", "the model declined to answer"
     if why := unfinished(final, "" if note else generation.stopped_at(stop)):

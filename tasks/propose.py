@@ -1,6 +1,5 @@
 """Propose: the model reads a document, writes a self-contained problem and a reference answer (paper section 3.1)."""
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from schemas.outputs import ProposedProblem
 from tasks.asking.asker import Asked, Asker, Bad
 from tasks.asking.parse import Malformed, format_instructions
 from tasks.engine.protocol import Engine
+from tasks.engine.turns import together
 from tasks.prompts import data
 from tasks.staging.plan import Plan, least_reference_support
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
@@ -33,7 +33,7 @@ LEAK_SHARE = 0.5  # of the reference's 5-grams found in the problem
 async def propose(plan: Plan, documents: list[Row], engine: Engine) -> list[Row]:
     """`task.problems_per_document` problem rows for each document that is to be trained on."""
     chosen = [row for row in documents if row["status"] == "ok" and row["split"] == "train"]
-    per_document = await asyncio.gather(*(_document(plan, row, engine) for row in chosen))
+    per_document = await together(_document(plan, row, engine) for row in chosen)
     return [row for rows in per_document for row in rows]
 
 
@@ -48,7 +48,7 @@ async def _document(plan: Plan, document: Row, engine: Engine) -> list[Row]:
 async def _one(plan: Plan, document: Row, number: int, before: list[Row], engine: Engine) -> Row:
     problem_id = content_id("problem", plan.keys["propose"], document["document_id"], number)
     asker = Asker(plan, "propose", engine)
-    write = _structured if plan.config.task.dialect == "structured" else _stepwise
+    write = _structured if plan.config.dialect_of("propose") == "structured" else _stepwise
     checks = Checks(plan, before, document["text"])
     asked, used_words = await write(asker, problem_id, document, checks)
     reason = asked.reason

@@ -1,6 +1,5 @@
 """Rate: the same model marks every answer by the rubric (paper section 3.4), in one of the ways of `tasks.judging`."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,8 +9,9 @@ from prefect import task
 
 from tasks.asking.asker import Asker
 from tasks.engine.protocol import Engine, Likelihood
+from tasks.engine.turns import together
 from tasks.judging import MODES
-from tasks.judging.case import COMPARING, Case, Judgement, Verdict, rating_id, says_nothing, weighted
+from tasks.judging.case import COMPARING, Case, Judgement, Verdict, rated_by, rating_id, says_nothing, weighted
 from tasks.prompts import OWN, data
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
@@ -34,7 +34,7 @@ async def judged(
     """
     asker = Asker(plan, "rate", engine)
     found = cases(problems, answers, rubrics)
-    judgements: list[Judgement] = await asyncio.gather(*(_judge(asker, case) for case in found))
+    judgements: list[Judgement] = await together(_judge(asker, case) for case in found)
     pairs = list(zip(found, judgements, strict=True))
     every = [(case, verdict) for case, judgement in pairs for verdict in judgement.verdicts]
     own = await own_likelihoods(asker, every) if zero_line else {}
@@ -78,7 +78,7 @@ async def own_likelihoods(asker: Asker, every: Sequence[tuple[Case, Verdict]]) -
         each = {"own_likelihood": score["logprob"] / score["tokens"], "own_tokens": score["tokens"]}
         return verdict.answer["answer_id"], each
 
-    return dict(await asyncio.gather(*(own(case, verdict) for case, verdict in every)))
+    return dict(await together(own(case, verdict) for case, verdict in every))
 
 
 def cases(problems: list[Row], answers: list[Row], rubrics: list[Row]) -> list[Case]:
@@ -90,11 +90,8 @@ def cases(problems: list[Row], answers: list[Row], rubrics: list[Row]) -> list[C
         if row["status"] == "ok":
             by_problem.setdefault(row["problem_id"], []).append(row)
     usable = [row for row in rubrics if row["status"] == "ok" and row["problem_id"] in by_problem]
-    return [
-        Case(texts[row["problem_id"]], row | {"criteria": held}, by_problem[row["problem_id"]])
-        for row in usable
-        if (held := [one for one in row["criteria"] if one.get("status") in (None, "ok")])
-    ]
+    held = [rubric for row in usable if (rubric := rated_by(row))["criteria"]]
+    return [Case(texts[row["problem_id"]], row, by_problem[row["problem_id"]]) for row in held]
 
 
 def _row(asker: Asker, case: Case, verdict: Verdict) -> Row:
@@ -104,7 +101,7 @@ def _row(asker: Asker, case: Case, verdict: Verdict) -> Row:
         "mode": asker.plan.config.rating.mode, "ratings": verdict.marks, "score": verdict.score,
         "sample_scores": list(verdict.scores) or None, "spread": verdict.spread, "status": verdict.status,
         "reason": verdict.reason, "generation_id": verdict.generation_id,
-        "told": weighted(verdict.marks, case.rubric["criteria"], "told"),
+        "own_likelihood": None, "own_tokens": None, "told": weighted(verdict.marks, case.rubric["criteria"], "told"),
         "against": weighted(verdict.marks, case.rubric["criteria"], "against"),
     }  # fmt: skip
 

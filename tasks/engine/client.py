@@ -41,7 +41,8 @@ class Client:
         self.model, self.config, self.served_name = model, config, config.served_name or "policy"
         self._engine, self.server = engine, server
         self.replicas = [Replica(url, _api_key(config)) for url in urls]
-        self._max_model_len = config.max_model_len or engine.max_model_len
+        # engine.max_model_len is that of the servers started here; another's context is its own
+        self._max_model_len = config.max_model_len or (None if config.base_urls else engine.max_model_len)
         self.able, self._changes = VLLM, params_of(config)
         self.tokens = Tokens(self.served_name)
         self._calls = Calls(model, self.served_name, self.replicas, engine, gate, server, say)
@@ -65,9 +66,11 @@ class Client:
 
     async def count_by(self, tokenizer: LocalTokenizer | None) -> bool:
         """Count tokens by the model's own tokenizer, where it agrees with all servers; whether it does."""
-        if tokenizer is None:
+        there = [replica for replica in self.replicas if not replica.left_out]
+        if tokenizer is None or not all([await self.tokens.agrees(tokenizer, replica) for replica in there]):
             return False
-        return all([await self.tokens.adopt(tokenizer, replica) for replica in self.replicas if not replica.left_out])
+        self.tokens.local = tokenizer
+        return True
 
     async def close(self) -> None:
         """Close the connections."""
@@ -112,7 +115,7 @@ class Client:
 
         async def send(replica: Replica) -> None:
             nonlocal tokens, scores, prompts
-            targets = [await self.tokens.ids(replica, " " + one.strip(), keep=True) for one in request.targets]
+            targets = [await self.tokens.ids(replica, " " + one.strip()) for one in request.targets]
             if not prompts:  # else it is another try
                 context = await self.tokens.ids(replica, request.context, special=True)
                 prompts = [context + target for target in targets]

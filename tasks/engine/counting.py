@@ -13,7 +13,8 @@ from tasks.engine.replies import count_of
 from tasks.engine.tokenizer import LocalTokenizer
 
 T = TypeVar("T")
-_REMEMBERED = 20_000  # counts of prompts, and ids of short texts
+_REMEMBERED = 5_000  # counts of prompts, and ids of short texts: what is asked for again is asked for soon
+_SHORT = 1000  # characters: facts and problems come with every answer
 
 
 class Tokens:
@@ -30,20 +31,30 @@ class Tokens:
         self.local: LocalTokenizer | None = None
         self._has_counted: bool | None = None  # None: not asked yet
         self._counts: dict[tuple[int, int], int | None] = {}
-        self._ids: dict[str, list[int]] = {}
+        self._ids: dict[tuple[str, bool], list[int]] = {}
         self._asking: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def can_count(self) -> bool:
         """Whether a conversation's tokens may be counted."""
-        return (
-            self.local is not None
-            or self.form == "llama.cpp"
-            or (self.form == "vllm" and self._has_counted is not False)
-        )
+        here = self.local is not None and self.local.renders
+        return here or self.form == "llama.cpp" or self.makes_ids
 
-    async def adopt(self, tokenizer: LocalTokenizer, replica: Replica) -> bool:
-        """Count by this tokenizer from now on, if it makes of texts and of a conversation what the server makes."""
+    @property
+    def makes_ids(self) -> bool:
+        """Whether the server makes token ids of a text, as far as is known."""
+        return self.form == "vllm" and self._has_counted is not False
+
+    async def agrees(self, tokenizer: LocalTokenizer, replica: Replica) -> bool:
+        """Whether a tokenizer makes of texts, and of a conversation if it `renders` any, what the server makes.
+
+        A server that counts nothing has no other word on it than the folder that is named for its model.
+        """
+        if self.form == "none":
+            return True
+        mine = tokenizer.prompt_ids(tokenizer.PROBE_MESSAGES)
+        if self.form == "llama.cpp":  # a text apart is never asked for there
+            return mine is not None and await llama_cpp_count(replica, tokenizer.PROBE_MESSAGES) == len(mine)
         try:
             for text, special in tokenizer.PROBES:
                 if tokenizer.ids(text, special) != await self._asked(replica, text, special):
@@ -51,8 +62,7 @@ class Tokens:
             theirs = await self.prompt_ids(replica, tokenizer.PROBE_MESSAGES)
         except (Fault, UserError):
             return False
-        tokenizer.renders = theirs is not None and theirs == tokenizer.prompt_ids(tokenizer.PROBE_MESSAGES)
-        self.local = tokenizer
+        tokenizer.renders = tokenizer.renders and mine is not None and mine == theirs
         return True
 
     async def count(self, replica: Replica, messages: Sequence[Message]) -> int | None:
@@ -67,26 +77,25 @@ class Tokens:
             return await self._once(self._counts, key, lambda: _at_once(self.local, messages))
         return await self._once(self._counts, key, lambda: self._counted(replica, messages))
 
-    async def ids(self, replica: Replica, text: str, special: bool = False, keep: bool = False) -> list[int]:
+    async def ids(self, replica: Replica, text: str, special: bool = False) -> list[int]:
         """Token ids of a text.
 
         Args:
             special: with what the tokenizer puts before and behind a text.
-            keep: the text will be asked for again.
 
         Raises:
             UserError: the server has no /tokenize.
             Fault: it may say when it is asked again.
         """
-        if self.local is not None and not keep:
-            return self.local.ids(text, special)
-        if not keep:
+        if (local := self.local) is not None:
+            return local.ids(text, special)
+        if len(text) > _SHORT:
             return await self._asked(replica, text, special)
-        return await self._once(self._ids, text, lambda: self.ids(replica, text, special))
+        return await self._once(self._ids, (text, special), lambda: self._asked(replica, text, special))
 
     async def prompt_ids(self, replica: Replica, messages: Sequence[Message]) -> list[int] | None:
         """The token ids that the server makes of a conversation; None where it does not say."""
-        if self.form != "vllm" or self._has_counted is False:
+        if not self.makes_ids:
             return None
         response = await self._post(replica, {"messages": list(messages), "add_generation_prompt": True})
         found = response.get("tokens") if response else None

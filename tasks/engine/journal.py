@@ -2,9 +2,11 @@
 
 import json
 import os
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import IO
+
+import orjson
 
 from schemas.errors import unwritable
 from tasks.engine.protocol import Generation
@@ -35,7 +37,7 @@ class Journal:
             UserError: the disk is full.
             DependencyError: it cannot be written.
         """
-        line = json.dumps(asdict(generation), ensure_ascii=True).encode() + b"\n"
+        line = _line(generation)
         try:
             if self._handle is None:
                 self._handle = self._opened()
@@ -71,6 +73,14 @@ class Journal:
         """The shard is published: the journal has done its work."""
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def _line(generation: Generation) -> bytes:
+    row = vars(generation)
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # half a surrogate pair in a prompt
+        return json.dumps(row).encode() + b"\n"
 
 
 def _load(path: Path) -> dict[str, Generation]:

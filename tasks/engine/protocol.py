@@ -1,6 +1,6 @@
 """What a stage asks of a model and what it gets back, apart from how it travels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -37,6 +37,14 @@ class EngineError(DependencyError):
     worth_another = True
 
 
+def _once(request: object, model: str, make: Callable[[], str]) -> str:
+    """An id that is asked for several times a call, and hashes all of its prompt."""
+    known: dict[str, str] = request.__dict__.setdefault("_ids", {})
+    if model not in known:
+        known[model] = make()
+    return known[model]
+
+
 @dataclass(frozen=True)
 class Request:
     """One chat completion asked for.
@@ -62,10 +70,10 @@ class Request:
 
     def generation_id(self, model: str) -> str:
         """Identity of this call at `model`; the sampling seed derives from it."""
-        return content_id(
+        return _once(self, model, lambda: content_id(
             "generation", self.role, self.subject_id, self.field, self.attempt, self.salt, model, list(self.messages),
             self.sampling.identity(), self.output, *["logprobs"] * self.logprobs,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def seed(self, model: str) -> int:
         """Sampling seed, 31 bits."""
@@ -84,7 +92,9 @@ class Likelihood:
 
     def generation_id(self, model: str) -> str:
         """Identity of this call at `model`."""
-        return content_id("likelihood", self.role, self.subject_id, self.field, model, self.context, self.targets)
+        return _once(self, model, lambda: content_id(
+            "likelihood", self.role, self.subject_id, self.field, model, self.context, self.targets
+        ))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,9 +114,9 @@ class Choice:
 
     def generation_id(self, model: str) -> str:
         """Identity of this call at `model`."""
-        return content_id(
+        return _once(self, model, lambda: content_id(
             "choice", self.role, self.subject_id, self.field, model, list(self.messages), self.choices, self.logprobs
-        )
+        ))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tasks.engine.journal import Journal
 from tasks.engine.protocol import Budget, Choice, Engine, Generation, Likelihood, Message, Request
+from tasks.engine.turns import turn
 
 
 class Recorder:
@@ -42,21 +43,23 @@ class Recorder:
 
     async def chat(self, request: Request) -> Generation:
         """See `Engine.chat`."""
-        return await self._once(request.generation_id(self.model), request)
+        return await self._once(request)
 
     async def likelihood(self, request: Likelihood) -> Generation:
         """See `Engine.likelihood`."""
-        return await self._once(request.generation_id(self.model), request)
+        return await self._once(request)
 
     async def choice(self, request: Choice) -> Generation:
         """See `Engine.choice`."""
-        return await self._once(request.generation_id(self.model), request)
+        return await self._once(request)
 
     async def budget(self, messages: Sequence[Message], max_tokens: int) -> Budget:
         """See `Engine.budget`."""
         return await self._engine.budget(messages, max_tokens)
 
-    async def _once(self, identity: str, request: Request | Likelihood | Choice) -> Generation:
+    async def _once(self, request: Request | Likelihood | Choice) -> Generation:
+        await turn()
+        identity = request.generation_id(self.model)
         known = self._journal.get(identity) or self._known.get(identity)
         if known is None:
             if self._stopped:
@@ -74,7 +77,10 @@ class Recorder:
             generation = await self._engine.choice(request)
         else:
             generation = await self._engine.likelihood(request)
-        if generation.answered:
-            self._journal.add(generation)
+        try:
+            await turn()
+        finally:  # also when it is ended meanwhile: what was answered is kept
+            if generation.answered:
+                self._journal.add(generation)
         self._on_call()
         return generation

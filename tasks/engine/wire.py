@@ -8,6 +8,7 @@ import asyncio
 import errno
 import json
 import os
+import resource
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ CONNECT_SEC = 30.0  # to reach a server at all; the answer has `engine.timeout_s
 _IDLE_SEC = 4.0
 _LONGEST_HEADER = 2**16  # proxies and providers send longer ones than aiohttp's 8,190 bytes
 ODD = "it does not answer as an OpenAI-compatible server does"
+_OTHER_FILES = 256  # tables, journals, Prefect's and DuckDB's own
 _FULL = (errno.EMFILE, errno.ENFILE)
 
 
@@ -184,6 +186,24 @@ def broken(url: str, error: BaseException) -> Fault:
         return Fault(url, "broken", "RemoteProtocolError: it closed the connection in the middle of its answer")
     name = "ReadError" if isinstance(error, OSError) else type(error).__name__
     return Fault(url, "broken", f"{name}: {_words(error)}")
+
+
+def allow_connections(count: int) -> None:
+    """Let this process hold as many connections at once, and the files that it needs beside them.
+
+    Raises:
+        UserError: more than the machine lets it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise UserError(
+            f"engine.max_in_flight={count} needs {wanted} open files and connections, and this machine lets a process "
+            f"have {hard} (ulimit -Hn): lower it to {max(1, hard - _OTHER_FILES)} at most, or raise that limit"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def proxy_of(url: str) -> URL | None:

@@ -1,6 +1,5 @@
 """What every judge gets and gives, and the score that ratings make."""
 
-import asyncio
 import math
 import statistics
 from collections.abc import Awaitable, Callable, Coroutine
@@ -9,6 +8,7 @@ from typing import Any
 
 from schemas.ids import content_id
 from tasks.asking.asker import Asked, Asker
+from tasks.engine.turns import together
 from tasks.prompts import data
 from tasks.texts.length import WORD, length
 from tasks.texts.refusals import refuses
@@ -94,6 +94,11 @@ def says_nothing(answer: Row, problem: str) -> str | None:
     return f"says nothing: {why}" if length(text) <= 30 * WORD and (why := unfinished(text)) else None
 
 
+def rated_by(rubric: Row) -> Row:
+    """The rubric with those of its criteria that the document supports: nothing is rated by the others."""
+    return rubric | {"criteria": [one for one in rubric["criteria"] if one.get("status") in (None, "ok")]}
+
+
 def rubric_text(criteria: list[Row]) -> str:
     """The rubric as a judge reads it: one block a criterion."""
     blocks = []
@@ -125,7 +130,7 @@ def one_by_one(
             scores = (value,) if value is not None else ()
             return Verdict(answer, scores, asked.value, asked.status, asked.reason, generation_id)
 
-        return Judgement(list(await asyncio.gather(*map(verdict, case.answers))))
+        return Judgement(await together(map(verdict, case.answers)))
 
     return judge
 

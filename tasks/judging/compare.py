@@ -1,6 +1,5 @@
 """One comparison of two answers in one order, as a row of `comparisons`: what `pairwise` and `anchor` are made of."""
 
-import asyncio
 from collections.abc import Iterable
 from typing import Literal
 
@@ -8,6 +7,7 @@ from schemas.ids import content_id
 from schemas.outputs import Duel, Output, TwoMarks
 from tasks.asking.asker import Asked, Asker
 from tasks.asking.parse import format_instructions
+from tasks.engine.turns import together
 from tasks.judging.case import Case, Row, rubric_text
 from tasks.prompts import data
 
@@ -20,14 +20,14 @@ TENTHS = tuple(str(mark) for mark in range(11))
 async def both_orders(asker: Asker, case: Case, kind: Kind, couples: Iterable[tuple[Row, Row]]) -> list[Row]:
     """Two rows a couple, (a, b) and (b, a), one after the other; an answer with itself is asked about once."""
     orders = [order for a, b in couples for order in ((a, b), (b, a))]
-    return list(await asyncio.gather(*(_ordered(asker, case, kind, first, second) for first, second in orders)))
+    return await together(_ordered(asker, case, kind, first, second) for first, second in orders)
 
 
 async def _ordered(asker: Asker, case: Case, kind: Kind, first: Row, second: Row) -> Row:
     rubric_id = case.rubric["rubric_id"]
     ids = (first["answer_id"], second["answer_id"])
     subject = content_id("comparison", asker.plan.keys["rate"], rubric_id, *ids)
-    ask = _structured if asker.plan.config.task.dialect == "structured" else _stepwise
+    ask = _structured if asker.plan.config.dialect_of("judge") == "structured" else _stepwise
     asked = await ask(asker, subject, case, kind, first["final"], second["final"])
     marks = asked.value or (None, None, None)
     return {

@@ -7,7 +7,6 @@ constrained, only tokens that are one of the digits count, and what other listed
 Finer than a written mark, and one token a criterion; a judge that hesitates says so.
 """
 
-import asyncio
 import json
 import math
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from tasks.asking.asker import Asked, Asker
 from tasks.asking.parse import Malformed
+from tasks.engine.turns import together
 from tasks.judging.case import Case, Marks, Row, criterion_text, one_by_one
 from tasks.prompts import data
 
@@ -44,7 +44,7 @@ async def rate(asker: Asker, rating_id: str, case: Case, answer: Row) -> Asked[M
         said = ", ".join(f"p({digit}) = {share:.3f}" for digit, share in zip(DIGITS, shares, strict=True))
         return Asked({"name": criterion["name"], "rating": rating, "thoughts": said}, asked.generation)
 
-    asked = await asyncio.gather(*(mark(n, criterion) for n, criterion in enumerate(case.rubric["criteria"])))
+    asked = await together(mark(n, criterion) for n, criterion in enumerate(case.rubric["criteria"]))
     for one in asked:
         if one.value is None:
             return Asked(None, one.generation, one.status, one.reason)

@@ -7,12 +7,12 @@ With `rating.samples = k` that is done k times with other seeds: the score is th
 each criterion's rating the mean of its ratings. Scores 1.75, 1.25 and 1.5: mean 1.5, spread 0.25.
 """
 
-import asyncio
 from typing import Any
 
 from schemas.outputs import MarkSheet
 from tasks.asking.asker import Asked, Asker
 from tasks.asking.parse import Malformed, format_instructions
+from tasks.engine.turns import together
 from tasks.judging.case import Case, Judgement, Marks, Row, Verdict, criterion_text, rating_id, rubric_text, score
 from tasks.prompts import data
 
@@ -22,14 +22,14 @@ _THOUGHTS_TOKENS = 60
 
 async def pointwise(asker: Asker, case: Case) -> Judgement:
     """`rating.samples` judgements of every answer."""
-    return Judgement(list(await asyncio.gather(*(_verdict(asker, case, answer) for answer in case.answers))))
+    return Judgement(await together(_verdict(asker, case, answer) for answer in case.answers))
 
 
 async def _verdict(asker: Asker, case: Case, answer: Row) -> Verdict:
     samples = asker.plan.config.rating.samples
     subject = rating_id(asker, case, answer)
-    write = _sheet if asker.plan.config.task.dialect == "structured" else _step_by_step
-    asked = await asyncio.gather(*(write(asker, subject, case, answer["final"], n) for n in range(samples)))
+    write = _sheet if asker.plan.config.dialect_of("judge") == "structured" else _step_by_step
+    asked = await together(write(asker, subject, case, answer["final"], n) for n in range(samples))
     valid = [one for one in asked if one.value]
     scores = tuple(filled(score(one.value or [], case.rubric["criteria"])) for one in valid)
     generation = (valid or asked)[0].generation
@@ -92,7 +92,7 @@ def complete(sheet: MarkSheet, names: dict[str, str]) -> Marks:
 async def _step_by_step(asker: Asker, subject: str, case: Case, answer: str, sample: int) -> Asked[Marks]:
     """Two short calls a criterion: a sentence of thoughts, then one word."""
     jobs = (_step(asker, subject, case, answer, sample, n) for n in range(len(case.rubric["criteria"])))
-    asked = await asyncio.gather(*jobs)
+    asked = await together(jobs)
     for one in asked:
         if one.value is None:
             return Asked(None, one.generation, one.status, one.reason)

@@ -1,8 +1,9 @@
 """How every stage works on a shard: reuse what is done, resume what was begun, publish what is finished."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -18,6 +19,7 @@ from tasks.staging.reuse import copy_shard
 from tasks.staging.shard_order import ShardOrder
 from tasks.storage.store import Damaged, Row, Store
 
+T = TypeVar("T")
 Work = Callable[..., Awaitable[list[Row] | dict[str, list[Row]]]]
 
 
@@ -50,6 +52,7 @@ class Round:
         self.shards: tuple[str, ...] = ()
         self.shard_order = ShardOrder(plan, store, ())
         self.cutoff: float | None = None  # see `tasks.pair`
+        self.most_at_once = 0  # shards that were on their way
         self._finished: set[tuple[str, str]] = set()
 
     def set_shards(self, shards: Sequence[str]) -> None:
@@ -128,24 +131,42 @@ async def run_stage(round_: Round, stage: str, shard: str, reads: Sequence[str],
         round_.progress.shard(stage, reused=False)
         return Completed(name="Reused", message=f"{shard} comes from {source.name}")
     engine = round_.engines[plan.model_of(stage)] if plan.asks(stage) else None
-    journal = Journal(journal_path(store, plan.round, stage, shard))
-    known = known_calls(store, plan.round, shard, stage)
+    journal = await off_the_loop(lambda: Journal(journal_path(store, plan.round, stage, shard)))
+    known = await off_the_loop(lambda: known_calls(store, plan.round, shard, stage))
     recorder = Recorder(engine, journal, lambda: round_.called(stage), known)
     try:
-        made = await work(plan, *(round_.read(table, shard) for table in reads), recorder)
+        rows = [await off_the_loop(partial(round_.read, table, shard)) for table in reads]
+        made = await work(plan, *rows, recorder)
     except BaseException:
         await recorder.stop()
         raise
     finally:
         journal.close()
     footer = plan.footer(stage) | {"model": recorder.model or None, "shard": shard}
-    calls = [asdict(recorder.used[key]) for key in sorted(recorder.used)]
-    store.write("generations", plan.round, f"{shard}.{stage}", calls, footer)
     tables = made if isinstance(made, dict) else {TABLE_OF[stage]: made}
-    rows = tables.pop(TABLE_OF[stage])
-    for name, others in tables.items():
-        store.write(name, plan.round, shard, others, footer)
-    store.write(TABLE_OF[stage], plan.round, shard, rows, footer)
-    journal.remove()
+    own = tables.pop(TABLE_OF[stage])
+
+    def publish() -> None:
+        calls = [vars(recorder.used[key]) for key in sorted(recorder.used)]
+        store.write("generations", plan.round, f"{shard}.{stage}", calls, footer)
+        for name, others in tables.items():
+            store.write(name, plan.round, shard, others, footer)
+        store.write(TABLE_OF[stage], plan.round, shard, own, footer)
+        journal.remove()
+
+    await off_the_loop(publish)
     round_.progress.shard(stage, reused=False)
-    return {"shard": shard, "rows": len(rows), "calls": len(calls)}
+    return {"shard": shard, "rows": len(own), "calls": len(recorder.used)}
+
+
+async def off_the_loop(work: Callable[[], T]) -> T:
+    """What blocking work gives, done in a thread; it is waited for even by who is being ended.
+
+    Else the run's lock would be let go while a file is still written.
+    """
+    doing = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        raise

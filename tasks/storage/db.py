@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 import schemas
 from schemas.tables import TABLES
-from tasks.storage.manifests import DOCUMENTS, ROUNDS
+from tasks.storage.manifests import DOCUMENTS, LOADS, ROUNDS
 from tasks.storage.store import Row, Store
 
 _VIEWS = Path(schemas.__file__).parent / "views.sql"
@@ -68,6 +68,8 @@ class Database:
             return _footers(self._stores)
         if name == "document_counts":
             return _document_counts(self._stores)
+        if name == "server_load":
+            return _server_load(self._stores)
         return _scans(name, [(store, round_) for store in self._stores for round_ in _rounds(store, name)])
 
 
@@ -92,7 +94,7 @@ def _copy(store: Store, folder: str) -> Store:
     for tries_left in reversed(range(3)):
         copy = Store(f"{folder}/{tries_left}", store.run)  # nothing of a try that failed is beside the next one's
         paths = [path for path in store.glob("*/round=*/*.parquet") if path.split("/")[-3] in TABLES]
-        paths += [*store.glob(ROUNDS), *store.glob(DOCUMENTS)]
+        paths += [*store.glob(ROUNDS), *store.glob(DOCUMENTS), *store.glob(LOADS)]
         try:
             store.fs.get(paths, [f"{copy.base}/{store.within(path)}" for path in paths])
             break
@@ -196,6 +198,16 @@ def _document_counts(stores: Sequence[Store]) -> list[str]:
     ]
 
 
+def _server_load(stores: Sequence[Store]) -> list[str]:
+    """How full the servers of each model were, by what they told of themselves."""
+    patterns = [_pattern(store, LOADS) for store in stores if store.glob(LOADS)]
+    if not patterns:
+        return []
+    files = f"read_json_objects([{', '.join(patterns)}], hive_partitioning=false, filename=true)"
+    figures = ", ".join(f"(t.value ->> '{name}')::DOUBLE AS {name}" for name in _LOADED)
+    return [f"SELECT {_whose('filename')}, t.key AS model, {figures} FROM {files} f, json_each(f.json) t"]
+
+
 def _footers(stores: Sequence[Store]) -> list[str]:
     """Provenance of every file: `content` is the JSON of its footer."""
     one = "SELECT file_name, decode(value)::JSON AS content, {0} FROM parquet_kv_metadata([{1}]) WHERE key = 'pop'"
@@ -238,6 +250,11 @@ def _sql_type(arrow_type: object) -> str:
 
 
 _FOOTER = {"file_name": "VARCHAR", "content": "JSON", "run": "VARCHAR"}
+_LOADED = (
+    "seconds", "full_seconds", "running_seconds", "waiting_seconds", "prefix_queries", "prefix_hits", "prompt_tokens",
+    "written_tokens",
+)  # fmt: skip
+_LOAD = {"run": "VARCHAR", "model": "VARCHAR"} | dict.fromkeys(_LOADED, "DOUBLE")
 _COUNTS = {"run": "VARCHAR", "status": "VARCHAR", "count": "BIGINT"}
 # the columns of every table, and the statements that make the views over them, by name
 _COLUMNS: dict[str, dict[str, str]] = {
@@ -246,6 +263,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
     "manifests": {"run": "VARCHAR"} | MANIFEST,
     "footers": _FOOTER,
     "document_counts": _COUNTS,
+    "server_load": _LOAD,
 }
 _STATEMENTS = {
     statement.split("CREATE ", 1)[1].replace("(", " ").split()[1].lower(): statement

@@ -8,6 +8,7 @@ from tasks.storage.store import Row, Store
 
 ROUNDS = "manifests/round=*/round.json"
 DOCUMENTS = "manifests/round=*/documents.json"
+LOADS = "manifests/round=*/load.json"
 
 
 def manifests(store: Store) -> list[Row]:
@@ -43,6 +44,16 @@ def servers_manifest(store: Store, round_: int) -> Row:
 def write_servers_manifest(store: Store, round_: int, content: Row) -> None:
     """Remember it, so that a round that goes on need not ask again."""
     _publish(store, _path(store, round_, "servers"), content)
+
+
+def load_manifest(store: Store, round_: int) -> Row:
+    """How full the servers of a round's models were, by the model's name: see `tasks.engine.load.Load`."""
+    return store.manifest(_path(store, round_, "load")) or {}
+
+
+def write_load_manifest(store: Store, round_: int, content: Row) -> None:
+    """Keep it, added up over the starts of the round."""
+    _publish(store, _path(store, round_, "load"), content)
 
 
 def known_parts(store: Store) -> dict[str, dict[str, str]]:

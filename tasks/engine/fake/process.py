@@ -27,8 +27,10 @@ class FakeEngine:
         options: the command line's other switches, e.g. `latency_sec=0.1`.
     """
 
+    module = "tasks.engine.fake"  # what is run
+
     def __init__(
-        self, *models: str, faults: Mapping[str, float | str] | None = None, port: int = 0, **options: float
+        self, *models: str, faults: Mapping[str, float | str] | None = None, port: int = 0, **options: float | str
     ) -> None:
         self._arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         self._arguments += [f"--model={name}" for name in models]
@@ -50,7 +52,7 @@ class FakeEngine:
         with bound(self._port) as sock:  # handed over bound, so that nobody can take the port in between
             self._port = sock.getsockname()[1]
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tasks.engine.fake", f"--fd={sock.fileno()}", *self._arguments],
+                [sys.executable, "-m", self.module, f"--fd={sock.fileno()}", *self._arguments],
                 stdin=subprocess.PIPE, pass_fds=[sock.fileno()], cwd=Path(__file__).parents[3],
             )  # fmt: skip
         deadline = time.monotonic() + timeout_sec

@@ -1,0 +1,159 @@
+"""The bound on requests: the oldest shard first, as wide as the servers have use for; slices of the loop's work."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tasks.engine.gate import PLACE, Gate
+from tasks.engine.load import Load, Pulse, limit_of, read_metrics
+from tasks.engine.replicas import Replica
+from tasks.engine.turns import STEPS, together, turn
+from tests.engine.test_wire import at, replied, request_of
+
+
+def test_those_of_the_oldest_shard_go_first_and_then_as_they_came() -> None:
+    async def run() -> list[tuple[int, int]]:
+        gate, order = Gate(2), list[tuple[int, int]]()
+
+        async def call(place: int, number: int) -> None:
+            PLACE.set(place)
+            async with gate:
+                order.append((place, number))
+                assert gate.in_flight <= 2
+                await asyncio.sleep(0)
+
+        asked = [(2, 0), (1, 0), (2, 1), (0, 0), (1, 1), (0, 1)]
+        await asyncio.gather(*(asyncio.create_task(call(*one)) for one in asked))
+        assert gate.room == 2
+        return order
+
+    assert asyncio.run(run()) == [(2, 0), (1, 0), (0, 0), (0, 1), (1, 1), (2, 1)]
+
+
+@pytest.mark.parametrize("let_in", [False, True])
+def test_who_is_ended_while_it_waits_takes_no_place(let_in: bool) -> None:
+    async def run() -> None:
+        gate = Gate(1)
+
+        async def wait() -> None:
+            async with gate:
+                pass
+
+        async with gate:
+            waiting = asyncio.create_task(wait())
+            await asyncio.sleep(0)
+            if not let_in:
+                waiting.cancel()
+        waiting.cancel()  # let in, but not there yet
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert (gate.in_flight, gate.room) == (0, 1)
+        await asyncio.wait_for(wait(), 1)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "limit", "running", "waiting", "then"),
+    [
+        (256, 256, 64, 192, 80),  # most of them wait: those that run and a short queue
+        (64, 64, 128, 384, 20),  # each is several at the server
+        (80, 80, 78, 2, 100), (256, 256, 250, 0, 256), (40, 80, 40, 0, 80), (80, 80, 64, 16, 80), (0, 80, 0, 0, 80),
+    ],
+)  # fmt: skip
+def test_the_gate_is_as_wide_as_the_servers_have_use_for(
+    in_flight: int, limit: int, running: int, waiting: int, then: int
+) -> None:
+    gate = Gate(256)
+    gate.set_limit(limit)
+    gate.in_flight = in_flight
+    gate.set_limit(limit_of(gate, running, waiting))
+    assert gate.limit == then
+
+
+def metrics(running: int, waiting: int, hits: int = 0) -> bytes:
+    """As vLLM writes them."""
+    label = '{engine="0",model_name="policy"}'
+    figures = {"num_requests_running": running, "num_requests_waiting": waiting, "prefix_cache_hits_total": hits,
+               "prefix_cache_queries_total": 2 * hits}  # fmt: skip
+    return "".join(f"# HELP x\nvllm:{name}{label} {value:.1f}\n" for name, value in figures.items()).encode()
+
+
+def looked_at(*answers: bytes, most: int = 64) -> tuple[Pulse, Gate]:
+    """What is known of a server that has given these metrics, a second apart."""
+    left: Iterator[bytes] = iter(answers)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await request_of(reader):
+            writer.write(replied(next(left)))
+
+    async def ask(where: str) -> tuple[Pulse, Gate]:
+        replica, gate = Replica(f"http://{where}/v1", "none"), Gate(most)
+        gate.in_flight = most
+        pulse = Pulse(gate, {"m": [replica]}, {})
+        for _ in answers:
+            await pulse.look(1.0)
+        await replica.close()
+        return pulse, gate
+
+    found: tuple[Pulse, Gate] = at(serve, ask)
+    return found
+
+
+def test_how_full_a_server_was_is_added_up_over_the_time_in_which_it_had_work() -> None:
+    pulse, gate = looked_at(metrics(0, 0, 100), metrics(16, 48, 300), metrics(16, 0, 50))
+    assert pulse.loads["m"] == Load(
+        seconds=2, full_seconds=1, running_seconds=32, waiting_seconds=48, prefix_hits=250, prefix_queries=500
+    )  # the last one began anew: its server was started again
+    assert gate.limit == 28  # 16 run and 4 wait, of 64; then 8 more
+
+
+def test_a_server_that_tells_nothing_leaves_the_gate_open_and_is_left_alone() -> None:
+    pulse, gate = looked_at(*[b"<html>no</html>"] * 3)
+    assert (pulse.told, gate.limit) == (set(), 64)
+    asyncio.run(asyncio.wait_for(pulse.beat(), 1))  # returns: there is nobody to ask
+
+
+def test_metrics_of_several_engines_are_one_figure() -> None:
+    assert read_metrics('a:b{e="0"} 1\na:b{e="1"} 2.5e+01\na:c 7 1700000000\nnonsense\na:d NaN') == {
+        "a:b": 26,
+        "a:c": 7,
+    }
+
+
+def test_a_turn_of_the_loop_has_so_many_steps_and_all_are_made_in_order() -> None:
+    async def run() -> tuple[list[int], int]:
+        made, most, other = list[int](), 0, 0
+
+        async def step(number: int) -> int:
+            made.append(number)
+            await turn()
+            return number
+
+        async def beat() -> None:
+            nonlocal most, other
+            while True:
+                before = len(made)
+                await asyncio.sleep(0)
+                most = max(most, len(made) - before)
+
+        beating = asyncio.create_task(beat())
+        assert await together(step(n) for n in range(500)) == list(range(500))
+        beating.cancel()
+        return made, most
+
+    made, most = asyncio.run(run())
+    assert made == list(range(500)) and most <= 2 * STEPS
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_had_no_turn_when_it_was_ended_leaves_nothing_behind() -> None:
+    async def run() -> None:
+        async def work() -> None:
+            await asyncio.sleep(1)
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await together(work() for _ in range(100))
+
+    asyncio.run(run())
