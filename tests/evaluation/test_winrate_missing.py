@@ -10,7 +10,7 @@ from tasks.evaluation.winrate import Match, by_score, cannot_tell, compared_shar
 from tests.samples import Row
 
 PROBLEMS = [{"problem_id": "p", "problem": "Why?"}]
-RUBRIC = {"problem_id": "p", "rubric_id": "r"}
+RUBRIC = {"problem_id": "p", "rubric_id": "r", "criteria": []}
 
 
 def answer(name: str, words: int = 50) -> Row:
