@@ -15,7 +15,7 @@ from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
 from tasks.texts.length import word_count
 from tasks.texts.measures import full_sentences
 from tasks.texts.refusals import refuses
-from tasks.texts.thoughts import final_answer
+from tasks.texts.thoughts import final_answer, opened_by_template, split
 from tasks.texts.wholeness import unfinished
 
 Row = dict[str, Any]
@@ -25,8 +25,10 @@ CUT = "`final` ends with the last full sentence"
 async def answer(plan: Plan, problems: list[Row], engine: Engine) -> list[Row]:
     """The reference (rollout -1) and `sampling.answers` rollouts for each problem that is ok."""
     usable = [row for row in problems if row["status"] == "ok"]
-    per_problem = await together(_problem(plan, row, engine) for row in usable)
-    return [row for rows in per_problem for row in rows]
+    rows = [row for rows in await together(_problem(plan, row, engine) for row in usable) for row in rows]
+    if any(opened_by_template(row["text"] or "") for row in rows if row["rollout"] != REFERENCE):
+        rows = [row | _IN_THOUGHTS if _is_cut_thought(row) else row for row in rows]
+    return rows
 
 
 def prompt_messages(plan: Plan, problem: str) -> tuple[Message, ...]:
@@ -97,6 +99,14 @@ def judgeable(
     if why := unfinished(final, "" if note else generation.stopped_at(stop)):
         return final, "unfinished", why
     return final, "ok", note
+
+
+# a thinking model's template may open the thoughts, so that one that is cut has no mark at all
+_IN_THOUGHTS = {"final": None, "words": None, "status": "truncated", "reason": "cut in its thoughts (max_tokens)"}
+
+
+def _is_cut_thought(row: Row) -> bool:
+    return str(row["reason"] or "").endswith(CUT) and split(row["text"] or "")[1] == (row["text"] or "").strip()
 
 
 def ended(row: Row) -> bool:

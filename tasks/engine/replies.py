@@ -5,6 +5,7 @@ in parts, thoughts in a field of their own, counts in text) is read; what is mis
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,9 +113,13 @@ def count_of(value: Any) -> int | None:
 
 
 def alternatives(tokens: list[dict[str, Any]]) -> list[list[Any]]:
-    """Token and log-probability, as the server gave them, of what could have come first; empty where it tells none."""
+    """Token and log-probability, as the server gave them, of what could have come first; empty where it tells none.
+
+    A token that a constraint rules out could not, and some servers list it with -Infinity.
+    """
     listed = tokens[0].get("top_logprobs") if tokens else None
-    return [[_name(one), _nats(one.get("logprob"))] for one in listed or () if isinstance(one, Mapping)]
+    told = [(_name(one), _nats(one.get("logprob"))) for one in listed or () if isinstance(one, Mapping)]
+    return [[name, nats] for name, nats in told if nats != -math.inf]
 
 
 def _nats(value: Any) -> Any:

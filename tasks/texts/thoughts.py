@@ -62,6 +62,12 @@ def split(text: str) -> tuple[str, str]:
     return before, _unwrapped(answer) if before else answer
 
 
+def opened_by_template(text: str) -> bool:
+    """Whether it closes thoughts that it has not opened: then a text of the same model that is cut is all thoughts."""
+    end = _CLOSING.search(text)
+    return end is not None and _OPENING.search(text, 0, end.start()) is None
+
+
 def _last_end(pattern: re.Pattern[str], text: str) -> int | None:
     found = list(pattern.finditer(text))
     return found[-1].end() if found else None

@@ -192,6 +192,7 @@ ENDINGS: dict[str, OfReply] = {
     "finish_eos": finish("eos"), "finish_null": finish(None), "finish_NULL": finish("null"),
     "finish_LENGTH": finish("LENGTH", True), "finish_max_tokens": finish("max_tokens", True),
     "finish_abort": finish("abort", True), "finish_error": finish("error", True),
+    "finish_repetition": finish("repetition", True),
     "finish_safety": finish("SAFETY", True),
     "finish_stop_half": finish("stop", True), "finish_missing": message(lambda m, c: c.pop("finish_reason")),
     "finish_list": finish(["stop"]), "tool": message(as_tool),  # type: ignore[arg-type]
@@ -224,6 +225,7 @@ DIGITS: dict[str, OfReply] = {
     "lp_pos": listed(("2", 0.7), ("1", 0.1), ("0", -1.0)), "lp_prob": listed(("2", 0.7), ("1", 0.2), ("0", 0.1)),
     "lp_over": listed(("2", -0.1), ("1", -0.2), ("0", -0.3)),
     "lp_10": listed(("10", -0.1), ("2", -5.0), ("1", -6.0), ("0", -7.0)),
+    "lp_ruled_out": listed(("2", -0.1), ("1", -2.4), ("0", float("-inf")), ("x", float("-inf"))),
     "lp_9999": listed(("2", 0.0), ("1", -9999.0), ("0", -9999.0)), "lp_greedy": listed(("2", 0.0)),
 }
 WORDS: dict[str, OfReply] = {

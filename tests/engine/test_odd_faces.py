@@ -27,7 +27,8 @@ TABLE: list[tuple[str, str, str, str]] = [
     *((work, SAME, "", "finish_eos") for work in ANY_TEXT),
     *((work, "unfinished", word, face) for work in ("answers", "sheets") for face, word in {
         "finish_null": "none", "finish_missing": "none", "finish_NULL": "null", "finish_abort": "abort",
-        "finish_error": "error", "finish_list": "stop", "tool": "tool_calls"}.items()),
+        "finish_error": "error", "finish_repetition": "repetition", "finish_list": "stop",
+        "tool": "tool_calls"}.items()),
     ("words", BAD, "", "finish_null finish_abort finish_error finish_filter finish_safety tool"),
     ("answers", "refused", "content filter", "finish_filter finish_filter_half finish_safety azure"),
     ("answers", "refused", "SAFETY", "finish_safety"), ("answers", "refused", "stopped by a content filter", "azure"),
@@ -51,7 +52,7 @@ TABLE: list[tuple[str, str, str, str]] = [
     ("rubrics", BAD, "", "w_str w_0 w_pct w_nan inf huge crit_dup crit_none crit_many"),
     ("words", SAME, "", "word_bold word_cap"), ("words", BAD, "", "word_sentence word_two word_not"),
     # no rating from nothing
-    ("digits", SAME, "", "quiet5"), ("digits", "ok", "", "lp_gpt lp_full lp_legacy lp_9999 lp_greedy"),
+    ("digits", SAME, "", "quiet5"), ("digits", "ok", "", "lp_gpt lp_full lp_legacy lp_9999 lp_greedy lp_ruled_out"),
     ("digits", BAD, "no log-probabilities", "no_logprobs lp_list lp_null_top"),
     ("digits", BAD, "is no log-probability", "lp_null_value lp_pos lp_prob"), ("digits", BAD, "add up to", "lp_over"),
     ("digits", BAD, "at least 0.5", "lp_one lp_noise lp_word lp_10"),

@@ -46,7 +46,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
     "gemma": {  # no system role; BOS by template; the end of turn is no end of sequence
         "pieces": "words", "special": ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"], "eos": "<eos>",
-        "bos": "<bos>", "ends": ["<eos>", "<end_of_turn>"],
+        "bos": "<bos>", "ends": ["<eos>", "<end_of_turn>"], "untied": True,  # tied, one so random repeats the newline
         "template": "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no') }}"
         "{% endif %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}"
         "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}",
@@ -125,6 +125,7 @@ def make(folder: Path, name: str) -> None:
         name, **{key: value for key, value in sizes.items() if key in known or (key == "head_dim" and name == "qwen3")},
         vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id, torch_dtype="float32",
+        **({"tie_word_embeddings": False} if shape.get("untied") else {}),
     )  # fmt: skip
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
