@@ -24,7 +24,7 @@ help:
 	@echo "make chaos      KILLS=200 kills of controller, server and trainer at random moments, nothing lost (ARGS=--seed=7)"
 	@echo "make bench      all benchmarks, medians of three, into benchmarks/RESULTS.md; hours (ARGS='sampler busy --runs 1')"
 	@echo "make automation marks runs whose process died as crashed, at the Prefect server of PREFECT_API_URL"
-	@echo "make learning   does it learn what it is told? a judge right by rule, controls; an hour (QUICK=1: 15 minutes)"
+	@echo "make learning   does it learn what it is told? a judge right by rule, controls; 90 minutes (QUICK=1: 15)"
 	@echo "make lint       ruff, mypy and the check that imports stay light"
 	@echo "make env        the controller's environment only ($(VENV))"
 	@echo "make setup      and the runtime environment, for vLLM and OpenRLHF (DEVICE=auto, cpu or cuda)"
@@ -50,7 +50,7 @@ round: setup
 	@$(BIN)/pop round demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos.harness --kills $(KILLS) $(ARGS)

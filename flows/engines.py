@@ -176,11 +176,11 @@ async def _check_room(client: Client, config: Config, name: str) -> None:
     """
     limit = await client.max_model_len()
     writes = config.rating.mode == "pointwise" or (
-        config.rating.mode in COMPARING and config.task.dialect == "structured"
+        config.rating.mode in COMPARING and config.dialect_of("judge") == "structured"
     )
     for role in ("propose", "answer", "rubric", *(["judge"] if writes else [])):
         if getattr(config.roles, role) == name and (wanted := getattr(config.sampling, role).max_tokens) >= limit - 64:
             raise UserError(
                 f"sampling.{role}.max_tokens={wanted} leaves no room for a prompt in the context of {limit} tokens; "
-                "lower it or raise engine.max_model_len"
+                f"lower it or raise {f'models.{name}' if config.models[name].base_urls else 'engine'}.max_model_len"
             )

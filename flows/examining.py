@@ -78,7 +78,8 @@ def standard(config: Config, name: str) -> dict[str, Any]:
     """The parameters that requests of a model's roles carry, with tiny values: the temperature is the oddest one."""
     drawn = [getattr(config.sampling, role) for role in ROLES if getattr(config.roles, role) == name]
     temperatures = [sampling.temperature for sampling in drawn] or [1.0]
-    stops = config.task.dialect == "stepwise" or any(sampling.stop for sampling in drawn)
+    asked = [config.dialect_of(role) for role in ROLES if getattr(config.roles, role) == name] or [config.task.dialect]
+    stops = "stepwise" in asked or any(sampling.stop for sampling in drawn)
     return {
         "temperature": max(temperatures, key=lambda value: abs(value - 1.0)),
         "top_p": min((sampling.top_p for sampling in drawn), default=1.0), "max_tokens": 8, "seed": 1,

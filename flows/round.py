@@ -10,6 +10,7 @@ from flows.engines import Engines
 from flows.examination import examine_models
 from flows.shards import TASKS, run_shards, skip_finished
 from flows.slots import gpu
+from flows.trials import with_chosen_mode
 from flows.views.artifacts import StageProgress, report_artifacts, round_artifacts
 from flows.views.display import Display
 from flows.views.outcome import print_funnel
@@ -59,6 +60,7 @@ async def round_flow(
 
 async def run_round(config: Config, store: Store, number: int, display: Display, force: str | None) -> dict[str, Any]:
     """The round itself, with the run's lock held; see `round_flow`."""
+    config = await with_chosen_mode(config, store, display, run_round)
     known = known_parts(store)
     before_parts = not known and not (manifest(store, number) or {"finished": True})["finished"]
     plan, models = prepared(config, store, number, display, known)

@@ -14,6 +14,8 @@ from schemas.gating import EvaluationConfig, GateConfig
 from schemas.outputs import Criterion, Rubric
 from schemas.section import FROZEN, Positive, Section, Share
 
+Dialect = Literal["structured", "stepwise"]
+
 
 class CorpusConfig(Section):
     """Which documents a round reads."""
@@ -45,7 +47,7 @@ class TaskConfig(Section):
     """What kind of problem is made, and how the model is asked."""
 
     type: str = Field("general", description="general, health_care, creative_writing, … or a folder of prompt files")
-    dialect: Literal["structured", "stepwise"] = Field(
+    dialect: Dialect = Field(
         "structured", description="structured: a JSON object a call (7B and up); stepwise: a short text a call"
     )
     max_attempts: int = Field(3, ge=1, le=10, description="tries, each with a fresh seed, for a malformed output")
@@ -90,6 +92,7 @@ class ModelConfig(Section):
         description="of every request: added (top_k = 20), left out (seed = false), or under another name "
         '(max_tokens = "max_completion_tokens")',
     )
+    dialect: Dialect | None = Field(None, description="how this model is asked; empty: as task.dialect says")
     trust_remote_code: bool = Field(False, description="Python code in the model's own folder may run here")
     usd_per_million_prompt_tokens: float | None = Field(None, ge=0, description="price; empty: not known")
     usd_per_million_completion_tokens: float | None = Field(None, ge=0, description="price; empty: not known")
@@ -210,11 +213,12 @@ class RubricConfig(Section):
 class RatingConfig(Section):
     """How answers are rated by a rubric."""
 
-    mode: Literal["pointwise", "logprob", "likelihood", "pairwise", "anchor"] = Field(
+    mode: Literal["pointwise", "logprob", "likelihood", "pairwise", "anchor", "auto"] = Field(
         "pointwise",
         description="pointwise: the judge writes 0, 1 or 2 a criterion; logprob: how likely each of the three is; "
         "likelihood: how much likelier the answer makes each gold fact; pairwise: every two answers; "
-        "anchor: each answer against one of median length",
+        "anchor: each answer against one of median length; auto: the one that orders best for its cost in a trial on "
+        "the run's first problems",
     )
     samples: int = Field(1, ge=1, le=25, description="judgements an answer (pointwise, with a temperature above 0)")
     max_comparisons: int | None = Field(
@@ -253,6 +257,22 @@ class PairingConfig(Section):
     max_length_gap_characters: int | None = Field(
         None, ge=0, description="the same in characters, for languages without spaces"
     )
+    min_chosen_score: float = Field(
+        0.0, ge=0.0, le=2.0, description="chosen must score at least this; 0: it tells more than nothing by its margin"
+    )
+    min_margin_spreads: float = Field(
+        0.0, ge=0.0, le=100.0, description="the least margin in units of the judge's own spread (tasks/pair.py)"
+    )
+    window: tuple[Share, Share] | None = Field(
+        None,
+        description="problems to pair, by the mean of their answers between an answer that tells nothing (0) and the "
+        "reference (1), such as [0.1, 0.9]; empty, as in the paper: all",
+    )
+    include_reference: bool = Field(
+        False,
+        description="beyond the paper: the reference may be chosen, too. It is no text of the policy's own: wants a "
+        "smaller learning rate or training.nll_loss_coef",
+    )
     top_fraction: float = Field(0.4, gt=0.0, le=1.0, description="share of problems that top_fraction keeps")
     max_pairs_per_problem: Positive = Field(8, description="pairs that all_above_margin keeps, widest first")
     control: Control = Field(
@@ -262,6 +282,13 @@ class PairingConfig(Section):
         "chosen; own_likelihood, length: of the same problems the likeliest answer by the model itself, or the longest",
     )
     flipped_share: Share = Field(0.25, description="share of the pairs that control=flipped turns round, by lot")
+
+    @field_validator("window")
+    @classmethod
+    def _in_order(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window is not None and window[0] >= window[1]:
+            raise ValueError(f"from {window[0]} to {window[1]} there is nothing: give the lower end first")
+        return window
 
 
 class ReuseConfig(Section):
@@ -403,3 +430,7 @@ class Config(Section):
         """The model that plays a role, by the role's name; `frozen` stands for the policy where it is not described."""
         name = getattr(self.roles, role)
         return self.models.get(name) or self.models["policy"]
+
+    def dialect_of(self, role: str) -> Dialect:
+        """How the model that plays a role is asked."""
+        return self.model_of(role).dialect or self.task.dialect

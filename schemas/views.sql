@@ -58,6 +58,27 @@ FROM (
 )
 WHERE status NOT IN ('ok', 'not_sampled', 'excluded') AND count > 0;
 
+-- score of the reference answer beside those of the model's own answers: the generation-verification gap
+CREATE VIEW gap AS
+SELECT t.run, t.round, t.problem_id,
+       avg(t.score) FILTER (a.rollout = -1) AS reference_score,
+       avg(t.score) FILTER (a.rollout >= 0) AS mean_score,
+       min(t.score) FILTER (a.rollout >= 0) AS worst_score,
+       max(t.score) FILTER (a.rollout >= 0) AS best_score,
+       count(t.score) FILTER (a.rollout >= 0) AS answers
+FROM ratings t JOIN answers a USING (run, round, answer_id)
+WHERE t.status = 'ok' GROUP BY ALL;
+
+-- where each problem's answers lie between one that tells nothing (0) and the reference (1), and whether they differ in a
+-- way that a pair could teach; answers that are compared with each other have no such place
+CREATE VIEW signal AS
+SELECT run, round, problem_id, worst_score, mean_score, best_score, reference_score, answers,
+       if(mode IN ('pairwise', 'anchor'), NULL, mean_score / nullif(reference_score, 0)) AS place,
+       CASE WHEN coalesce(answers, 0) < 2 THEN 'few answers'
+            WHEN best_score <= 1e-9 AND mode NOT IN ('pairwise', 'anchor') THEN 'no answer tells anything'
+            WHEN best_score - worst_score < 1e-9 THEN 'all alike' ELSE 'signal' END AS verdict
+FROM gap JOIN (SELECT run, round, problem_id, any_value(mode) AS mode FROM ratings GROUP BY ALL) USING (run, round, problem_id);
+
 -- how many rows came through each step
 CREATE VIEW funnel AS
 WITH counts AS (
@@ -79,7 +100,11 @@ WITH counts AS (
            count(*) FILTER (t.status = 'ok') AS ok
     FROM ratings t JOIN answers a USING (run, round, answer_id) WHERE a.rollout >= 0 GROUP BY ALL
     UNION ALL BY NAME
-    SELECT run, round, 6 AS step, 'pairs' AS stage, count(*) AS total, count(*) FILTER (status = 'ok') AS ok
+    SELECT run, round, 6 AS step, 'problems with a signal' AS stage, count(*) AS total,
+           count(*) FILTER (verdict = 'signal') AS ok
+    FROM signal GROUP BY ALL
+    UNION ALL BY NAME
+    SELECT run, round, 7 AS step, 'pairs' AS stage, count(*) AS total, count(*) FILTER (status = 'ok') AS ok
     FROM pairs GROUP BY ALL
 )
 SELECT run, round, step, stage, total, ok, round(ok / total, 3) AS share_ok FROM counts ORDER BY run, round, step;
@@ -103,16 +128,127 @@ SELECT run, round, stage, status, any_value(reason) AS example,
 FROM outcomes LEFT JOIN (SELECT *, 'documents' AS stage FROM left_out) l USING (run, round, stage, status)
 WHERE status <> 'ok' GROUP BY run, round, stage, status ORDER BY run, round, stage, count DESC;
 
--- score of the reference answer beside those of the model's own answers: the generation-verification gap
-CREATE VIEW gap AS
-SELECT t.run, t.round, t.problem_id,
-       avg(t.score) FILTER (a.rollout = -1) AS reference_score,
-       avg(t.score) FILTER (a.rollout >= 0) AS mean_score,
-       min(t.score) FILTER (a.rollout >= 0) AS worst_score,
-       max(t.score) FILTER (a.rollout >= 0) AS best_score,
-       count(t.score) FILTER (a.rollout >= 0) AS answers
-FROM ratings t JOIN answers a USING (run, round, answer_id)
-WHERE t.status = 'ok' GROUP BY ALL;
+-- every rated answer of up to 1,000 problems beside what no judge has a hand in: `grounded` is the share of its words (of
+-- four letters and more, not in the problem) that stand in the document; and its own likelihood and length, the zero line
+CREATE VIEW graded AS
+WITH problem AS (
+    SELECT q.run, q.round, q.problem_id, content_words(q.problem) AS asked, content_words(d.text) AS there
+    FROM (
+        SELECT * FROM problems WHERE status = 'ok'
+        QUALIFY row_number() OVER (PARTITION BY run, round ORDER BY hash(problem_id)) <= 1000
+    ) q
+    JOIN documents d ON d.run = q.run AND d.round = q.round AND d.document_id = q.document_id AND d.status = 'ok'
+)
+SELECT t.run, t.round, t.problem_id, t.answer_id, a.rollout, t.mode, t.score, t.told, t.against, t.own_likelihood, a.words,
+       list_transform([list_filter(content_words(a.final), lambda w: NOT list_contains(p.asked, w))], lambda w:
+           len(list_intersect(w, p.there)) / nullif(len(w), 0))[1] AS grounded
+FROM ratings t
+JOIN answers a USING (run, round, answer_id)
+JOIN problem p ON p.run = t.run AND p.round = t.round AND p.problem_id = t.problem_id
+WHERE t.status = 'ok' AND t.score IS NOT NULL;
+
+-- how each judge orders answers: rank correlation, inside a problem, with `grounded`, and the same `beyond` the zero line
+-- (partial: what an answer's own likelihood and its length say too is taken out), each with half the width of its 95 %
+-- interval. The interval is that of problems drawn anew (linearised, clustered by problem). Beside the judge stand the
+-- zero lines themselves. `needed` problems would tell on which side of 0.05 `beyond` is
+CREATE VIEW judges AS
+WITH word AS (
+    SELECT run, round, problem_id, rollout, u.judge, u.score, own_likelihood, words, grounded
+    FROM graded, unnest([
+        {'judge': mode, 'score': score}, {'judge': 'own likelihood', 'score': own_likelihood},
+        {'judge': 'length', 'score': words::DOUBLE}, {'judge': 'told', 'score': told}, {'judge': 'against', 'score': -against}
+    ]) AS v(u)
+    WHERE u.score IS NOT NULL AND grounded IS NOT NULL
+),
+each AS (
+    SELECT word.*, w.reference FROM word JOIN (SELECT unnest([false, true]) AS reference) w ON w.reference OR rollout >= 0
+),
+ranked AS (
+    SELECT run, round, judge, reference, problem_id,
+           (rank() OVER (one ORDER BY score) + (count(*) OVER (PARTITION BY run, round, judge, reference, problem_id, score)
+               - count(*) OVER one) / 2 - 1) / count(*) OVER one AS s,
+           (rank() OVER (one ORDER BY grounded) + (count(*) OVER (PARTITION BY run, round, judge, reference, problem_id,
+               grounded) - count(*) OVER one) / 2 - 1) / count(*) OVER one AS g,
+           if(own_likelihood IS NULL, 0, (rank() OVER (one ORDER BY own_likelihood) + (count(*) OVER (PARTITION BY run,
+               round, judge, reference, problem_id, own_likelihood) - count(*) OVER one) / 2 - 1) / count(*) OVER one) AS o,
+           (rank() OVER (one ORDER BY words) + (count(*) OVER (PARTITION BY run, round, judge, reference, problem_id, words)
+               - count(*) OVER one) / 2 - 1) / count(*) OVER one AS l
+    FROM each WINDOW one AS (PARTITION BY run, round, judge, reference, problem_id)
+),
+moments AS (
+    SELECT run, round, judge, reference, sum(o * o) AS oo, sum(l * l) AS ll, sum(o * l) AS ol, sum(s * o) AS so,
+           sum(s * l) AS sl, sum(g * o) AS go, sum(g * l) AS gl, sum(s * s) AS ss
+    FROM ranked GROUP BY ALL
+),
+slopes AS (
+    SELECT *, oo * ll - ol * ol AS det, oo * ll - ol * ol > 1e-9 * (oo * ll + 1e-12) AS two,
+           if(two, (so * ll - sl * ol) / det, coalesce(so / nullif(oo, 0), 0)) AS s_o,
+           if(two, (sl * oo - so * ol) / det, if(oo > 0, 0, coalesce(sl / nullif(ll, 0), 0))) AS s_l,
+           if(two, (go * ll - gl * ol) / det, coalesce(go / nullif(oo, 0), 0)) AS g_o,
+           if(two, (gl * oo - go * ol) / det, if(oo > 0, 0, coalesce(gl / nullif(ll, 0), 0))) AS g_l
+    FROM moments
+),
+left_over AS (
+    SELECT run, round, judge, reference, problem_id, s, g, s - s_o * o - s_l * l AS es, g - g_o * o - g_l * l AS eg
+    FROM ranked JOIN slopes USING (run, round, judge, reference)
+),
+sums AS (
+    SELECT run, round, judge, reference, count(*) AS answers, count(DISTINCT problem_id) AS problems,
+           sqrt(avg(s * s)) AS ds, sqrt(avg(g * g)) AS dg, sqrt(avg(es * es)) AS des, sqrt(avg(eg * eg)) AS deg,
+           avg(s * g) AS sg, avg(es * eg) AS esg
+    FROM left_over GROUP BY ALL
+),
+both_r AS (
+    SELECT *, sg / nullif(ds * dg, 0) AS r, if(des < 1e-6 * ds OR ds = 0, 0, esg / nullif(des * deg, 0)) AS b FROM sums
+),
+spread AS (
+    SELECT run, round, judge, reference, sqrt(sum(u * u)) AS du, sqrt(sum(v * v)) AS dv
+    FROM (
+        SELECT run, round, judge, reference, problem_id,
+               sum(s * g / nullif(ds * dg, 0) - r * (s * s / nullif(ds * ds, 0) + g * g / nullif(dg * dg, 0)) / 2) AS u,
+               sum(es * eg / nullif(des * deg, 0)
+                   - b * (es * es / nullif(des * des, 0) + eg * eg / nullif(deg * deg, 0)) / 2) AS v
+        FROM left_over JOIN both_r USING (run, round, judge, reference) GROUP BY ALL
+    ) GROUP BY ALL
+),
+found AS (
+    SELECT run, round, judge, reference, problems, answers, r AS correlation,
+           1.96 * du / answers * sqrt(problems / nullif(problems - 1, 0)) AS correlation_pm,
+           if(judge IN ('own likelihood', 'length'), NULL, b) AS beyond,
+           if(judge IN ('own likelihood', 'length'), NULL, if(des < 1e-6 * ds OR ds = 0, 0,
+               1.96 * dv / answers * sqrt(problems / nullif(problems - 1, 0)))) AS beyond_pm
+    FROM both_r JOIN spread USING (run, round, judge, reference)
+),
+extremes AS (
+    SELECT run, round, judge, avg(CASE WHEN top > bottom THEN 1.0 WHEN top = bottom THEN 0.5 ELSE 0.0 END) AS agree
+    FROM (
+        SELECT run, round, judge, problem_id, arg_max(grounded, score) AS top, arg_min(grounded, score) AS bottom
+        FROM word WHERE rollout >= 0 GROUP BY ALL HAVING max(score) > min(score)
+    ) GROUP BY ALL
+),
+above AS (
+    SELECT run, round, judge, avg((known > mean)::INT) AS reference_above FROM (
+        SELECT run, round, judge, problem_id, max(score) FILTER (rollout < 0) AS known,
+               avg(score) FILTER (rollout >= 0) AS mean FROM word GROUP BY ALL
+    ) WHERE known IS NOT NULL AND mean IS NOT NULL GROUP BY ALL
+)
+SELECT f.run, f.round, f.judge, f.reference, f.problems, f.answers, f.correlation, f.correlation_pm, f.beyond, f.beyond_pm,
+       e.agree, b.reference_above,
+       ceil(f.problems * (f.beyond_pm / nullif(abs(f.beyond - 0.05), 0)) ^ 2)::BIGINT AS needed
+FROM found f LEFT JOIN extremes e USING (run, round, judge) LEFT JOIN above b USING (run, round, judge)
+ORDER BY f.run, f.round, f.reference, f.judge;
+
+-- how a round's judge did on its probes, over all and by kind: the share passed, with Wilson's interval of 95 %
+CREATE VIEW probe_scores AS
+SELECT run, round, mode, judge, kind, passed, n, (passed + 1.9208 / n - half) / (1 + 3.8416 / n) AS low,
+       (passed + 1.9208 / n + half) / (1 + 3.8416 / n) AS high
+FROM (
+    SELECT p.run, p.round, any_value(p.mode) AS mode, any_value(m.models ->> coalesce(m.config ->> '$.roles.judge', 'policy'))
+           AS judge, coalesce(kind, 'all') AS kind, avg(p.passed::INT) AS passed, count(*) AS n,
+           1.96 * sqrt(avg(p.passed::INT) * (1 - avg(p.passed::INT)) / count(*) + 0.9604 / count(*) ^ 2) AS half
+    FROM probes p LEFT JOIN manifests m ON m.run = p.run AND m.round = p.round
+    WHERE p.passed IS NOT NULL GROUP BY GROUPING SETS ((p.run, p.round, kind), (p.run, p.round))
+);
 
 -- what the configuration says that the tokens of a model cost; null where it does not say
 CREATE VIEW prices AS
@@ -217,6 +353,7 @@ SELECT p.run, p.round, p.pair_id, p.status, p.margin, d.document_id, d.title, d.
        p.rejected_answer_id, r.final AS rejected, p.rejected_score, f.score AS reference_score, b.rubric_id,
        list_transform(b.criteria, lambda x: {
            'name': x.name, 'gold': x.gold, 'description': x.description, 'weight': x.weight,
+           'evidence': x.evidence, 'support': x.support, 'status': x.status,
            'chosen_rating': list_filter(tc.ratings, lambda m: m.name = x.name)[1].rating,
            'chosen_thoughts': list_filter(tc.ratings, lambda m: m.name = x.name)[1].thoughts,
            'rejected_rating': list_filter(tr.ratings, lambda m: m.name = x.name)[1].rating,

@@ -31,7 +31,7 @@ async def answer(plan: Plan, problems: list[Row], engine: Engine) -> list[Row]:
 
 def prompt_messages(plan: Plan, problem: str) -> tuple[Message, ...]:
     """What the answering model sees; the trainer gets the same messages."""
-    (name,) = NAMES["answer"][plan.config.task.dialect]
+    (name,) = NAMES["answer"][plan.config.dialect_of("answer")]
     return ({"role": "user", "content": plan.prompts.render(name, {"problem": data(problem)})},)
 
 
@@ -90,7 +90,8 @@ def judgeable(
     if failure is not None:
         return None, failure[0], failure[1]
     if not final:
-        return None, "empty", "nothing is left after the thoughts"
+        where = f"the stop text {cut!r} ended it in its thoughts" if (cut := generation.stopped_at(stop)) else None
+        return None, "empty", where or "nothing is left after the thoughts"
     if refuses(final, problem):
         return final, "refused", "the model declined to answer"
     if why := unfinished(final, "" if note else generation.stopped_at(stop)):

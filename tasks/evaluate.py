@@ -21,6 +21,7 @@ from tasks.evaluation.bench import NESTED, Bench, Measure, Subject
 from tasks.evaluation.heldout import NotRun
 from tasks.judging.case import COMPARING
 from tasks.models.resolve import Resolved, with_frozen
+from tasks.staging.chosen import settled
 from tasks.staging.plan import make_plan
 from tasks.staging.reconcile import remove_temporaries
 from tasks.storage.manifests import manifest, write_manifest
@@ -48,9 +49,10 @@ def evaluation_config(config: Config, contest: Contest, store: Store, number: in
     wanted = config.evaluation
     models = {**config.models, "candidate": contest.candidate}
     models |= {"parent": contest.parent} if contest.parent else {}
+    config = settled(config, store)
     mode = wanted.rating_mode or config.rating.mode
     if mode in COMPARING:  # a score among a model's own answers says nothing beside another model's
-        mode = "likelihood" if config.task.dialect == "stepwise" else "pointwise"
+        mode = "likelihood" if config.dialect_of("judge") == "stepwise" else "pointwise"
     changed = config.model_copy(update={
         "models": models, "reuse": ReuseConfig(),
         "roles": RolesConfig(

@@ -1,5 +1,10 @@
 """Pair: best against worst answer becomes a preference pair, if it passes the filters (paper section 3.5).
 
+Two figures stand beside a pair. Its `place` is where the problem's answers lie between one that tells nothing (0) and
+the reference (1): the mean of their scores over the reference's; far below, the model cannot know what is asked, and
+far above it knows already. Its `margin_spreads` is the margin in units of the judge's own spread: of what its
+judgements of one answer differ by where it judged several times, else of the deviation of the problem's answers.
+
 Controls (`pairing.control`) leave everything as it is but what a training is to show the worth of: the order of the
 two (`shuffled`, `reversed`, `flipped` in a share), or the judge, in whose place stands what costs nothing
 (`own_likelihood`: the mean log-probability of its tokens by the model that wrote it; `length`: words). These two make
@@ -24,6 +29,7 @@ from schemas.config import PairingConfig
 from schemas.ids import content_id, seed_of
 from schemas.tables import REFERENCE
 from tasks.answer import prompt_messages
+from tasks.judging.case import COMPARING
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, off_the_loop
 from tasks.texts.thoughts import split
@@ -47,6 +53,28 @@ class Rated:
     words: int
     score: float
     own_logprob: float | None = None
+    spread: float | None = None  # of the judge's own judgements of it
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What an answer's score is measured by: the reference's, and the judge's usual spread."""
+
+    reference: float | None = None
+    usual: float | None = None
+
+    def place(self, rated: list[Rated]) -> float | None:
+        """Where the answers lie between nothing and the reference; None where that is not known or tells nothing."""
+        own = [answer.score for answer in rated if not answer.reference]
+        return math.fsum(own) / len(own) / self.reference if own and self.reference else None
+
+    def spreads(self, two: "Two") -> float | None:
+        """The margin in units of the judge's own spread; None where it has none."""
+        known = [answer.spread for answer in two if answer.spread is not None]
+        own = math.sqrt(math.fsum(value**2 for value in known) / 2) if len(known) == len(two) else 0.0
+        spread = own or self.usual
+        return (two[0].score - two[1].score) / spread if spread else None
 
 
 Two = tuple[Rated, Rated]  # better one first
@@ -70,25 +98,41 @@ def pair(
     `cutoff` is the least margin that `top_fraction` keeps, known once every shard is rated.
     """
     rows = []
-    for problem_id, rated, rubric_status in _by_problem(problems, answers, rubrics, ratings):
+    config = plan.config
+    for problem_id, both, rubric_status in _by_problem(problems, answers, rubrics, ratings):
+        reference = next((answer.score for answer in both if answer.reference), None)
+        beside = Beside(None if config.rating.mode in COMPARING else reference, usual_spread(both))
+        rated = both if config.pairing.include_reference else [answer for answer in both if not answer.reference]
         if rubric_status != "ok":
             outcomes = [Outcome(None, "no_rubric", f"the rubric is {rubric_status or 'missing'}")]
         else:
-            outcomes = choose(rated, plan.config.pairing, seed_of(problem_id), cutoff)
-            if (measure := MEASURES.get(plan.config.pairing.control)) is not None:
-                outcomes = _by_measure(rated, outcomes, plan.config.pairing, measure)
-        rows += [_row(plan, problem_id, outcome) for outcome in outcomes]
+            outcomes = choose(rated, config.pairing, seed_of(problem_id), cutoff, beside)
+            if (measure := MEASURES.get(config.pairing.control)) is not None:
+                outcomes = _by_measure(rated, outcomes, config.pairing, measure)
+        rows += [_row(plan, problem_id, outcome, beside, both) for outcome in outcomes]
     return rows
+
+
+def usual_spread(rated: list[Rated]) -> float | None:
+    """Standard deviation of the answers' scores; None where there are not two."""
+    own = [answer.score for answer in rated if not answer.reference]
+    if len(own) < 2:
+        return None
+    return math.dist(own, [math.fsum(own) / len(own)] * len(own)) / math.sqrt(len(own) - 1)
 
 
 def _by_problem(
     problems: list[Row], answers: list[Row], rubrics: list[Row], ratings: list[Row]
 ) -> Iterator[tuple[str, list[Rated], str | None]]:
-    scores = {row["answer_id"]: row["score"] for row in ratings if row["status"] == "ok" and row["score"] is not None}
+    """Each problem that is ok with its rated answers, the reference among them, and its rubric's status."""
+    scores = {row["answer_id"]: row for row in ratings if row["status"] == "ok" and row["score"] is not None}
     rated: dict[str, list[Rated]] = {}
     for a in answers:
-        if a["rollout"] != REFERENCE and a["answer_id"] in scores:
-            one = Rated(a["answer_id"], a["final"], a["words"], scores[a["answer_id"]], a.get("own_logprob"))
+        if (found := scores.get(a["answer_id"])) is not None:
+            one = Rated(
+                a["answer_id"], a["final"], a["words"], found["score"], a.get("own_logprob"), found.get("spread"),
+                a["rollout"] == REFERENCE,
+            )  # fmt: skip
             rated.setdefault(a["problem_id"], []).append(one)
     status = {row["problem_id"]: row["status"] for row in rubrics}
     for row in problems:
@@ -96,8 +140,9 @@ def _by_problem(
             yield row["problem_id"], rated.get(row["problem_id"], []), status.get(row["problem_id"])
 
 
-def _row(plan: Plan, problem_id: str, outcome: Outcome) -> Row:
+def _row(plan: Plan, problem_id: str, outcome: Outcome, beside: Beside, rated: list[Rated]) -> Row:
     two = outcome.two
+    spreads = beside.spreads(two) if two else None
     if two and _turned(plan.config.pairing, seed_of("/".join([problem_id, *_ids(two)]))):
         two = (two[1], two[0])
     best, worst = two or (None, None)
@@ -107,7 +152,7 @@ def _row(plan: Plan, problem_id: str, outcome: Outcome) -> Row:
         "chosen_answer_id": best.answer_id if best else None, "rejected_answer_id": worst.answer_id if worst else None,
         "chosen_score": best.score if best else None, "rejected_score": worst.score if worst else None,
         "margin": best.score - worst.score if best and worst else None, "status": outcome.status,
-        "reason": outcome.reason,
+        "reason": outcome.reason, "place": beside.place(rated), "margin_spreads": spreads,
     }  # fmt: skip
 
 
@@ -148,20 +193,24 @@ def _ids(two: Two) -> list[str]:
     return [answer.answer_id for answer in two]
 
 
-def choose(rated: list[Rated], config: PairingConfig, lot: int = 0, cutoff: float | None = None) -> list[Outcome]:
+def choose(
+    rated: list[Rated], config: PairingConfig, lot: int = 0, cutoff: float | None = None, beside: Beside = Beside()
+) -> list[Outcome]:  # fmt: skip
     """The pairs of one problem by the configured strategy, or the one reason why there are none."""
     if len(rated) < config.min_answers:
         return [Outcome(None, "few_answers", f"{len(rated)} rated answers; {config.min_answers} are needed")]
+    if outside := _outside(beside.place(rated), config):
+        return [outside]
     scores = [answer.score for answer in rated]
     deviation = math.dist(scores, [math.fsum(scores) / len(scores)] * len(scores)) / math.sqrt(len(scores))
     if deviation < config.min_deviation or max(scores) - min(scores) < LEAST_MARGIN:
         reason = f"the scores' deviation {deviation:.4f} is below {config.min_deviation}, or none at all"
         return [Outcome(None, "tie", reason)]
     if config.control == "random":
-        return [_random(rated, config, lot)]
+        return [_random(rated, config, lot, beside)]
     if config.strategy == "all_above_margin":
-        return _all(rated, config)
-    best = _widest(rated, config)
+        return _all(rated, config, beside)
+    best = _widest(rated, config, beside)
     if config.strategy == "top_fraction" and best.status == "ok" and best.two and cutoff is not None:
         margin = best.two[0].score - best.two[1].score
         if margin < cutoff:
@@ -170,8 +219,32 @@ def choose(rated: list[Rated], config: PairingConfig, lot: int = 0, cutoff: floa
     return [best]
 
 
-def _fault(two: Two, config: PairingConfig) -> tuple[str, str] | None:
+def _outside(place: float | None, config: PairingConfig) -> Outcome | None:
+    """Why a problem is left out whose answers lie outside `pairing.window`."""
+    if config.window is None or place is None or config.window[0] <= place <= config.window[1]:
+        return None
+    low, high = config.window
+    if place < low:
+        why = (
+            f"the answers lie at {place:.2f} between nothing and the reference, below {low:g}: the model cannot know it"
+        )
+        return Outcome(None, "too_far", why)
+    why = (
+        f"the answers lie at {place:.2f} between nothing and the reference, above {high:g}: the model knows it already"
+    )
+    return Outcome(None, "known", why)
+
+
+def _fault(two: Two, config: PairingConfig, beside: Beside = Beside()) -> tuple[str, str] | None:
     """Status and reason of two answers that make no pair."""
+    if two[1].reference:
+        return "reference", "the reference is never rejected"
+    if two[0].score < config.min_chosen_score:
+        return "low_score", f"the better answer scores {two[0].score:.3f}, below {config.min_chosen_score:g}"
+    spreads = beside.spreads(two) if config.min_margin_spreads else None
+    if spreads is not None and spreads < config.min_margin_spreads:
+        wanted = f"below {config.min_margin_spreads:g}"
+        return "low_margin", f"the widest margin is {spreads:.2f} of the judge's own spread, {wanted}"
     margin = two[0].score - two[1].score
     if margin < max(config.min_margin, LEAST_MARGIN):
         return "low_margin", f"the widest margin {margin:.3f} is below {config.min_margin}"
@@ -186,12 +259,12 @@ def _fault(two: Two, config: PairingConfig) -> tuple[str, str] | None:
     return None
 
 
-def _widest(rated: list[Rated], config: PairingConfig) -> Outcome:
+def _widest(rated: list[Rated], config: PairingConfig, beside: Beside) -> Outcome:
     """The widest pair without a fault; its reason counts the wider ones that had one."""
     first: Outcome | None = None
     skipped: Counter[str] = Counter()
     for two in _by_margin(rated):
-        fault = _fault(two, config)
+        fault = _fault(two, config, beside)
         if fault is None:
             wider = ", ".join(f"{count} {status}" for status, count in sorted(skipped.items()))
             return Outcome(two, "ok", f"wider pairs left out: {wider}" if wider else None)
@@ -203,28 +276,31 @@ def _widest(rated: list[Rated], config: PairingConfig) -> Outcome:
     return first
 
 
-def _all(rated: list[Rated], config: PairingConfig) -> list[Outcome]:
+def _all(rated: list[Rated], config: PairingConfig, beside: Beside) -> list[Outcome]:
     """Every two answers without a fault, widest first, and a line for each kind of fault with its count."""
     kept: list[Outcome] = []
     left: Counter[str] = Counter()
     for two in _by_margin(rated):
-        fault = _fault(two, config)
+        fault = _fault(two, config, beside)
         if fault is None and len(kept) < config.max_pairs_per_problem:
             kept.append(Outcome(two, "ok", None))
         else:
             left[fault[0] if fault else "surplus"] += 1
     most = f"beside the {config.max_pairs_per_problem} widest (pairing.max_pairs_per_problem)"
-    why = {"low_margin": f"closer than {config.min_margin}", "duplicate": "of the same text", "surplus": most,
-           "length_gap": "too different in length"}  # fmt: skip
+    close = f"closer than {config.min_margin:g} or {config.min_margin_spreads:g} spreads"
+    close = close if config.min_margin_spreads else f"closer than {config.min_margin}"
+    why = {"low_margin": close, "duplicate": "of the same text", "surplus": most,
+           "length_gap": "too different in length", "low_score": f"chosen below {config.min_chosen_score:g}",
+           "reference": "that would reject the reference"}  # fmt: skip
     return kept + [Outcome(None, kind, f"{count} pairs {why[kind]}") for kind, count in sorted(left.items())]
 
 
-def _random(rated: list[Rated], config: PairingConfig, lot: int) -> Outcome:
+def _random(rated: list[Rated], config: PairingConfig, lot: int, beside: Beside) -> Outcome:
     """Two answers drawn by lot among those that differ in score, by however little: the better one is chosen."""
-    config = config.model_copy(update={"min_margin": 0.0})
+    config = config.model_copy(update={"min_margin": 0.0, "min_margin_spreads": 0.0})
     ranked = sorted(rated, key=lambda answer: (-answer.score, answer.answer_id))
     possible = [two for two in combinations(ranked, 2) if _fault(two, config) is None]
-    return Outcome(random.Random(lot).choice(possible), "ok", None) if possible else _widest(rated, config)
+    return Outcome(random.Random(lot).choice(possible), "ok", None) if possible else _widest(rated, config, beside)
 
 
 def _by_margin(rated: list[Rated]) -> Iterator[Two]:

@@ -14,7 +14,7 @@ from prefect import task
 from schemas.ids import content_id, seed_of
 from schemas.tables import REFERENCE
 from tasks.engine.protocol import Budget, Choice, Engine, Generation, Likelihood, Message, Request
-from tasks.judging.case import COMPARING
+from tasks.judging.case import COMPARING, rated_by
 from tasks.rate import rate
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
@@ -127,7 +127,7 @@ def _made(plan: Plan, problem: Row, problems: list[Row], answers: list[Row], rub
     """Every kind of probe for one problem: with its text, or with the reason why there is none."""
     own = [a for a in answers if a["problem_id"] == problem["problem_id"]]
     reference = next(a for a in own if a["rollout"] == REFERENCE)
-    rubric = next(r for r in rubrics if r["problem_id"] == problem["problem_id"] and r["status"] == "ok")
+    rubric = rated_by(next(r for r in rubrics if r["problem_id"] == problem["problem_id"] and r["status"] == "ok"))
     others = sorted(p["problem_id"] for p in problems if p["status"] == "ok" and p is not problem)
     foreign = next((p["reference_answer"] for p in problems if others and p["problem_id"] == others[0]), None)
     text, lot = reference["final"], seed_of(problem["problem_id"])

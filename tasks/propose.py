@@ -48,7 +48,7 @@ async def _document(plan: Plan, document: Row, engine: Engine) -> list[Row]:
 async def _one(plan: Plan, document: Row, number: int, before: list[Row], engine: Engine) -> Row:
     problem_id = content_id("problem", plan.keys["propose"], document["document_id"], number)
     asker = Asker(plan, "propose", engine)
-    write = _structured if plan.config.task.dialect == "structured" else _stepwise
+    write = _structured if plan.config.dialect_of("propose") == "structured" else _stepwise
     checks = Checks(plan, before, document["text"])
     asked, used_words = await write(asker, problem_id, document, checks)
     reason = asked.reason

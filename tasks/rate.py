@@ -11,7 +11,7 @@ from tasks.asking.asker import Asker
 from tasks.engine.protocol import Engine, Likelihood
 from tasks.engine.turns import together
 from tasks.judging import MODES
-from tasks.judging.case import COMPARING, Case, Judgement, Verdict, rating_id, says_nothing, weighted
+from tasks.judging.case import COMPARING, Case, Judgement, Verdict, rated_by, rating_id, says_nothing, weighted
 from tasks.prompts import OWN, data
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
@@ -90,11 +90,8 @@ def cases(problems: list[Row], answers: list[Row], rubrics: list[Row]) -> list[C
         if row["status"] == "ok":
             by_problem.setdefault(row["problem_id"], []).append(row)
     usable = [row for row in rubrics if row["status"] == "ok" and row["problem_id"] in by_problem]
-    return [
-        Case(texts[row["problem_id"]], row | {"criteria": held}, by_problem[row["problem_id"]])
-        for row in usable
-        if (held := [one for one in row["criteria"] if one.get("status") in (None, "ok")])
-    ]
+    held = [rubric for row in usable if (rubric := rated_by(row))["criteria"]]
+    return [Case(texts[row["problem_id"]], row, by_problem[row["problem_id"]]) for row in held]
 
 
 def _row(asker: Asker, case: Case, verdict: Verdict) -> Row:
@@ -104,7 +101,7 @@ def _row(asker: Asker, case: Case, verdict: Verdict) -> Row:
         "mode": asker.plan.config.rating.mode, "ratings": verdict.marks, "score": verdict.score,
         "sample_scores": list(verdict.scores) or None, "spread": verdict.spread, "status": verdict.status,
         "reason": verdict.reason, "generation_id": verdict.generation_id,
-        "told": weighted(verdict.marks, case.rubric["criteria"], "told"),
+        "own_likelihood": None, "own_tokens": None, "told": weighted(verdict.marks, case.rubric["criteria"], "told"),
         "against": weighted(verdict.marks, case.rubric["criteria"], "against"),
     }  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from prefect import task
 
 from schemas.ids import content_id
-from schemas.outputs import Criterion, GroundedCriterion, GroundedRubric, Rubric
+from schemas.outputs import Criterion, GroundedCriterion, GroundedRubric, Output, Rubric
 from schemas.tables import REFERENCE
 from tasks.asking.asker import Asked, Asker, Bad
 from tasks.asking.parse import Malformed, format_instructions
@@ -25,7 +25,7 @@ from tasks.texts.measures import overlap, points_at_source, sentences
 from tasks.texts.scripts import ends_as_question, is_latin, language_of
 
 Row = dict[str, Any]
-RubricT = TypeVar("RubricT", Rubric, GroundedRubric)
+RubricT = TypeVar("RubricT", bound=Rubric | GroundedRubric)
 UNGROUNDED = "ungrounded"
 QUOTE = (
     '"evidence" is the passage of the document that the gold fact rests on: one to three sentences, copied from there '
@@ -59,7 +59,7 @@ async def _one(plan: Plan, document: Row, problem: Row, answers: list[Row], engi
     shown = by_length_rank(answers, shown_answers(plan.config))
     asker = Asker(plan, "rubric", engine)
     rubric_id = content_id("rubric", plan.keys["rubric"], problem["problem_id"], [row["answer_id"] for row in shown])
-    write = _fixed if plan.config.rubric.criteria else _WRITE[plan.config.task.dialect]
+    write = _fixed if plan.config.rubric.criteria else _WRITE[plan.config.dialect_of("rubric")]
     asked, shown, note = await write(asker, rubric_id, document, problem, shown)
     status, reason = outcome(asked, note)
     return {
@@ -97,7 +97,7 @@ Written = tuple[Asked[Criteria], list[Row], str | None]
 
 async def _structured(asker: Asker, rubric_id: str, document: Row, problem: Row, shown: list[Row]) -> Written:
     config = asker.plan.config
-    model = GroundedRubric if config.rubric.show_document else Rubric
+    model: type[Output] = GroundedRubric if config.rubric.show_document else Rubric
     form = format_instructions(model, config.model_of("rubric").output_format)
     form = f"{QUOTE}\n\n{form}" if model is GroundedRubric else form
     values = {
@@ -129,7 +129,8 @@ async def _structured(asker: Asker, rubric_id: str, document: Row, problem: Row,
             else prompt
         )
 
-    def read(written: Rubric | GroundedRubric) -> Criteria:
+    def read(written: Output) -> Criteria:
+        assert isinstance(written, Rubric | GroundedRubric)
         return grounded(usable(written, most), document, least)
 
     asked = await asker.output(rubric_id, "rubric", prompt, model, read, most, again=again if least else None)

@@ -44,8 +44,10 @@ def healthy() -> Tables:
         tables["answers"].append(_answer(n, -1, reference, 30))
         tables["ratings"].append(_rating(n, -1, names, [2.0, 2.0, 1.0]))
         for k in range(ANSWERS):
-            tables["answers"].append(_answer(n, k, prose(f"answer {n} {k}", 30), draw.randint(20, 60)))
-            tables["ratings"].append(_rating(n, k, names, [float(draw.randint(0, 2)) for _ in names]))
+            length, values = draw.randint(20, 60), [float(draw.randint(0, 2)) for _ in names]
+            known = " ".join(text[50 : 50 + 2 * int(sum(values))])  # who scores more says more of the document
+            tables["answers"].append(_answer(n, k, f"{prose(f'answer {n} {k}', 30)} {known}", length))
+            tables["ratings"].append(_rating(n, k, names, values))
     _pair(tables)
     return tables
 
@@ -199,10 +201,26 @@ def noisy_judge(tables: Tables) -> None:
 
 def failed_probes(tables: Tables) -> None:
     """The judge likes an empty answer."""
-    tables["probes"] = [
-        {"probe_id": f"b{n}", "problem_id": f"p{n}", "kind": "empty", "score": 2.0, "passed": False, "status": "ok"}
-        for n in range(4)
-    ]
+    probe = {"kind": "empty", "score": 2.0, "passed": False, "status": "ok", "beaten": 0.8}
+    tables["probes"] = [{"probe_id": f"b{n}", "problem_id": f"p{n}", **probe} for n in range(4)]
+
+
+def judge_at_chance(tables: Tables) -> None:
+    """Scores have nothing to do with what the answers say of the document."""
+    for row in tables["ratings"]:
+        row["score"] = float(hash_of(row["answer_id"]) % 1000) / 500
+    _pair(tables)
+
+
+def judge_of_style(tables: Tables) -> None:
+    """The judge only says again how likely the model finds an answer."""
+    for row in tables["ratings"]:
+        row["own_likelihood"] = row["score"] - 3.0
+
+
+def hash_of(text: str) -> int:
+    """The same in every process."""
+    return random.Random(text).randrange(1 << 30)
 
 
 def write(root: str, run: str, change: Callable[[Tables], None] | None = None, round_: int = 0) -> Store:

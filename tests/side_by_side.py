@@ -1,7 +1,8 @@
-"""Two workers at once: the long tests first, and those that measure seconds while no other test runs.
+"""Two workers at once: the long tests first, and those that measure seconds last, while no other test runs.
 
 Tests marked `alone` are the writers of a lock between the workers, all others its readers; in one process it costs
-nothing and changes nothing.
+nothing and changes nothing. Whole files go to a worker (`--dist loadfile`), in the order given here
+(`--no-loadscope-reorder`: else pytest-xdist begins with the files of most tests, which are not the longest).
 """
 
 import fcntl
@@ -16,9 +17,14 @@ LONG = ("tests/e2e/", "tests/chaos/", "tests/flows/", "tests/training/", "tests/
 
 
 def long_first(items: list[pytest.Item]) -> None:
-    """So that no worker is left alone with a long one at the end."""
+    """So that no worker is left alone with a long one at the end, or waits for one to have the machine to itself."""
     order = {prefix: place for place, prefix in enumerate(LONG)}
-    items.sort(key=lambda item: min((order[p] for p in LONG if item.nodeid.startswith(p)), default=len(LONG)))
+    alone = {item.path for item in items if item.get_closest_marker("alone")}
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        return item.path in alone, min((order[p] for p in LONG if item.nodeid.startswith(p)), default=len(LONG))
+
+    items.sort(key=place)
 
 
 @contextmanager

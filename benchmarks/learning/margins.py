@@ -25,6 +25,10 @@ from tasks.staging.plan import make_plan
 from tasks.storage.db import connect, rows_of
 from tasks.storage.store import Store, publish_local
 
+# threads that spin while they wait take the core that they wait for (`tasks/training/openrlhf.py`)
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "passive", "PATH": "/usr/bin:/bin"
+}  # fmt: skip
 _ANSWERS = """
 SELECT p.problem, list({'final': a.final, 'score': r.score} ORDER BY r.score DESC, a.answer_id) AS answers
 FROM ratings r JOIN answers a USING (answer_id) JOIN problems p ON p.problem_id = a.problem_id
@@ -68,8 +72,7 @@ def margins(parent: Path, trained: Path, pairs: Path, target: Path) -> list[floa
     """
     if not target.exists():
         command = [str(runtime_python()), likelier.__file__, str(parent), str(trained), str(pairs)]
-        env = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PATH": "/usr/bin:/bin"}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=OFFLINE, capture_output=True, text=True, check=False)
         if done.returncode:
             raise DependencyError(f"the margins of {trained} could not be had: {done.stderr.strip()[-300:]}")
         publish_local(target, done.stdout.splitlines()[-1].encode())

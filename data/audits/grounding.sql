@@ -1,6 +1,7 @@
 -- title: Grounding of gold facts
--- meaning: Share of gold facts (of up to 500 rubrics) of whose words with four letters or more (two characters in a row,
---   in scripts without spaces and Hangul) at least 0.6 stand in the document. Low: the rubric invents what it checks.
+-- meaning: Share of the gold facts that are rated by (of up to 500 rubrics) of whose words of four letters or more (two
+--   characters in a row, in scripts without spaces and Hangul) at least 0.6 stand in the document. Low: the rubric invents
+--   what it checks.
 -- threshold: 0.4
 -- direction: at_least
 -- blocks: no
@@ -11,7 +12,7 @@ WITH sample AS (
 ),
 fact AS (
     SELECT run, round, document_id, content_words(c.gold) AS w
-    FROM sample, unnest(criteria) AS u(c)
+    FROM sample, unnest(criteria) AS u(c) WHERE coalesce(c.status, 'ok') = 'ok'
 ),
 document AS (
     SELECT run, round, document_id, content_words(text) AS w

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import yaml
@@ -67,42 +68,64 @@ async def set_up(file: Path, reset: bool) -> None:
 
 
 async def deploy(client: PrefectClient, content: Entry, reset: bool) -> None:
-    """The deployments of the file's content, all in one transaction each: no schedule is active for a moment."""
+    """The deployments of the file's content; each is one transaction: no paused schedule is active in between."""
     entries, said = [], list[str]()
     files, persons = dict[str, Settings](), dict[str, list[kept.Path]]()
     for entry in content["deployments"]:
-        name = entry["name"]
-        server, deployed = await _server(client, entry), await _deployed(name)
-        files[name], persons[name] = kept.of_file(entry), []
-        if reset or (server is None and deployed is None):
-            entries.append(entry)
-        elif server is None:
+        name, file = entry["name"], kept.of_file(entry)
+        there, deployed = await _server(client, entry), await _deployed(name)
+        if there is None and deployed is not None and not reset:
             said.append(f"{name}: left out, a person has deleted it")
-        else:
-            settings = kept.merged(files[name], server, deployed)
-            entries.append(kept.as_entry(entry, settings.settings))
-            persons[name] = settings.kept
-            said += kept.lines(name, settings, files[name], server)
+            continue
+        settings = kept.Merged(file)
+        if there is not None and not reset:
+            server = kept.of_server(there)
+            settings = kept.merged(file, server, deployed)
+            said += not_fitting(entry, settings, file)
+            said += kept.lines(name, settings, with_defaults(entry) | file, server)
+        if there is not None:
+            for schedule in kept.unwanted(settings.settings, there):
+                await client.delete_deployment_schedule(UUID(there["id"]), UUID(schedule))
+        entries.append(kept.as_entry(entry, settings.settings))
+        files[name], persons[name] = file, settings.kept
     if entries:
         _prefect_deploy(content | {"deployments": entries})
     for entry in entries:
         await _remember(client, entry, files[entry["name"]], persons[entry["name"]])
-        said += refused(entry)
     for line in said:
         say(f"  {line}")
-    if any(persons.values()) or len(entries) < len(content["deployments"]):
+    if said:
         say("  --reset sets all as prefect.yaml says (make deploy ARGS=--reset)")
 
 
-def refused(entry: Entry) -> list[str]:
-    """What a run of this deployment would be refused for: a kept setting may not be there any more."""
+def not_fitting(entry: Entry, settings: kept.Merged, file: Settings) -> list[str]:
+    """Let go of kept settings that this version would refuse, run for run; a line each."""
+    said = []
+    for where, why in refused(kept.as_entry(entry, settings.settings)):
+        for path in [one for one in settings.kept if one[:2] == ("parameters", "config")]:
+            if path[2 : 2 + len(where)] == where[: len(path) - 2]:
+                settings.kept.remove(path)
+                value = settings.settings.pop(path, None)
+                settings.settings |= {path: file[path]} if path in file else {}
+                said.append(f"{entry['name']}: {'.'.join(path[1:])} = {value!r} does not stay: {why}")
+    return said
+
+
+def with_defaults(entry: Entry) -> Settings:
+    """Every setting of a deployment's configuration, as it is where the file says nothing."""
+    try:
+        config = Config.model_validate((entry.get("parameters") or {})["config"])
+    except (KeyError, ValidationError):
+        return {}
+    return kept.of_file({"parameters": {"config": config.model_dump(mode="json")}})
+
+
+def refused(entry: Entry) -> list[tuple[kept.Path, str]]:
+    """Where and why the runs of this deployment would be refused."""
     try:
         Config.model_validate((entry.get("parameters") or {}).get("config", {}))
     except ValidationError as error:
-        return [
-            f"{entry['name']}: its runs will be refused: config.{'.'.join(map(str, one['loc']))}: {one['msg']}; "
-            "mend it in the UI" for one in error.errors()
-        ]  # fmt: skip
+        return [(tuple(map(str, one["loc"])), one["msg"]) for one in error.errors()]
     return []
 
 
@@ -131,14 +154,14 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-async def _server(client: PrefectClient, entry: Entry) -> Settings | None:
-    """What the server has of a deployment; None where it has none."""
+async def _server(client: PrefectClient, entry: Entry) -> Entry | None:
+    """A deployment as the server has it; None where it has none."""
     flow: Flow[..., Any] = load_flow_from_entrypoint(entry["entrypoint"])
     try:
         found = await client.read_deployment_by_name(f"{flow.name}/{entry['name']}")
     except ObjectNotFound:
         return None
-    return kept.of_server(found.model_dump(mode="json"))
+    return found.model_dump(mode="json")
 
 
 def _variable(name: str) -> str:
@@ -153,7 +176,8 @@ async def _deployed(name: str) -> dict[str, str] | None:
 
 async def _remember(client: PrefectClient, entry: Entry, file: Settings, persons: list[kept.Path]) -> None:
     """What is deployed: as the server has it (templates filled in); as the file has it where a person's stays."""
-    server = await _server(client, entry) or {}
+    there = await _server(client, entry)
+    server = kept.of_server(there) if there else {}
     own = {path: value for path, value in server.items() if path not in persons}
     text = kept.packed(kept.fingerprints(own | {path: file[path] for path in persons if path in file}))
     await Variable.aset(_variable(entry["name"]), text, overwrite=True) if len(text) <= ROOM else None

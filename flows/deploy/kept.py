@@ -138,10 +138,21 @@ def as_entry(entry: Entry, settings: Settings) -> Entry:
     }  # fmt: skip
 
 
+def unwanted(settings: Settings, deployment: Entry) -> list[str]:
+    """Ids of the server's schedules that are not to stay; Prefect leaves those whose slug it is not told."""
+    wanted = {path[1] for path in settings if path[0] == "schedules" and path[2] == "when"}
+    return [one["id"] for one in deployment["schedules"] if one["slug"] and one["slug"] not in wanted]
+
+
 def lines(name: str, settings: Merged, file: Settings, server: Settings) -> list[str]:
-    """What was kept, for a person: one line a setting, and one for a schedule that only one side has."""
+    """What was kept, for a person: one line a setting, and one for a schedule that only one side has.
+
+    `file` may be filled up with defaults: a form that has stored them all has not changed anything.
+    """
     found = []
     for path in settings.kept:
+        if path in file and path in server and same(file[path], server[path]):
+            continue
         if path[0] == "schedules" and path[2] != "when" and (*path[:2], "when") not in file.keys() & server.keys():
             continue
         here = _said(path, server[path]) if path in server else "taken away"
@@ -185,10 +196,10 @@ def _given(values: Entry) -> Entry:
 
 
 def _schedule(schedule: Entry, when: Entry) -> Settings:
-    """One without a slug is known by its time."""
-    at: Path = ("schedules", str(schedule.get("slug") or f"#{_short(_plain(when))}"))
-    found: Settings = {(*at, "when"): when, (*at, "active"): schedule.get("active") is not False}
-    found |= {(*at, "slug"): schedule["slug"]} if schedule.get("slug") else {}
+    """One without a slug gets one by its time: Prefect tells schedules apart by slug only where all have one."""
+    slug = str(schedule.get("slug") or f"schedule-{_short(_plain(when))}")
+    at: Path = ("schedules", slug)
+    found: Settings = {(*at, "when"): when, (*at, "active"): schedule.get("active") is not False, (*at, "slug"): slug}
     return found | _leaves((*at, "parameters"), schedule.get("parameters") or {})
 
 

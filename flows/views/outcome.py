@@ -18,6 +18,7 @@ from schemas.config import Config
 from tasks.models.gate import too_few
 from tasks.models.registry import lineage, standing
 from tasks.models.resolve import with_frozen
+from tasks.staging.chosen import settled
 from tasks.staging.plan import STAGES, TABLE_OF, Plan, Source, make_plan, why_not_trained
 from tasks.staging.reconcile import differences
 from tasks.staging.reuse import sources
@@ -37,6 +38,7 @@ def print_outcome(outcome: dict[str, Any], out: Console) -> None:
     if "fake" in str(outcome["not_trained"]):
         out.print("\nThese texts and scores come from the fake engine and mean nothing.", markup=False)
     print_gap(store, outcome["round"], out)
+    print_signal(store, outcome["round"], out)
     model = outcome["model"]
     if model:
         print_training(store, outcome["round"], model, out)
@@ -104,6 +106,27 @@ def print_gap(store: Store, round_: int, out: Console) -> None:
             f"{gap['wins']} of {gap['n']} problems.",
             markup=False,
         )
+
+
+FAR, KNOWN = 0.1, 0.9  # places of a round's answers from where on it is worth a word
+
+
+def print_signal(store: Store, round_: int, out: Console) -> None:
+    """How many problems have something to learn from, and what that says of corpus and model."""
+    query = """SELECT count(*) AS n, count(*) FILTER (verdict = 'signal') AS signal, median(place) AS place,
+                      count(*) FILTER (verdict = 'no answer tells anything') AS nothing FROM signal WHERE round = ?"""
+    found = rows_of(connect(store), query, [round_])[0]
+    if not found["n"]:
+        return
+    said = f"A signal in {found['signal']} of {found['n']} problems"
+    if found["place"] is not None:
+        said += f"; the answers lie at {found['place']:.2f} between telling nothing (0) and the reference (1)"
+    out.print(f"{said}.", markup=False)
+    if 2 * found["nothing"] > found["n"] or (found["place"] is not None and found["place"] < FAR):
+        advice = "this corpus is too far from what the model knows: it cannot find the better answer among its own"
+        out.print(f"In most problems no answer tells any of the facts: {advice}.", markup=False)
+    elif found["place"] is not None and found["place"] > KNOWN:
+        out.print("The model knows what it is asked already: another corpus has more to teach it.", markup=False)
 
 
 def print_training(store: Store, round_: int, model: dict[str, Any], out: Console) -> None:
@@ -178,7 +201,7 @@ def _plan(store: Store, manifest: dict[str, Any], wanted: Config | None) -> Plan
     if wanted is not None:
         from tasks.shard import known_stamp  # brings Prefect along, which takes longer than all the rest of a look
 
-        wanted = with_frozen(wanted, store, number)
+        wanted = with_frozen(settled(wanted, store), store, number)
         reused = sources(wanted, store.root, store.run, number)
         for name in {*wanted.roles.model_dump().values(), "policy"}:
             if config.models.get(name) != wanted.models[name] or config.engine.kind != wanted.engine.kind:

@@ -27,6 +27,7 @@ FROM probes WHERE round = ? GROUP BY 1 ORDER BY 1
 # title and query of each table of the page; the round is the only parameter
 TABLES = {
     "Probes": _PROBES,
+    "Judges, beside a measure that asks no model": "SELECT * EXCLUDE (run, round) FROM judges WHERE round = ?",
     "What fell out": "SELECT stage, status, count, example FROM rejections WHERE round = ? ORDER BY stage, count DESC",
     "Cost": "SELECT * EXCLUDE (run, round) FROM costs WHERE round = ?",
     "Servers": "SELECT * EXCLUDE (run, round) FROM servers WHERE round = ?",
@@ -111,6 +112,9 @@ def headline(con: duckdb.DuckDBPyConnection, round_: int) -> list[tuple[str, str
             ("answers", f"{gap['mean']:.2f}", f"mean score without it; best {gap['best']:.2f}"),
             ("reference wins", f"{gap['wins']} of {gap['n']}", "against the mean answer"),
         ]
+    if "problems with a signal" in funnel:
+        row = funnel["problems with a signal"]
+        figures.append(("signal", f"{row['ok']} of {row['total']}", "problems whose answers differ in what they tell"))
     probes = con.execute(
         "SELECT count(*) FILTER (passed), count(passed) FROM probes WHERE round = ?", [round_]
     ).fetchone()

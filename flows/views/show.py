@@ -142,12 +142,22 @@ def _rubric(rubric: Row, ratings: list[Row], answers: list[Row], wanted: str) ->
         reference, others = (
             "–" if not m else " to ".join(sorted({f"{min(m):.2f}", f"{max(m):.2f}"})) for m in marks.values()
         )
-        gold = plain(criterion["gold"] or criterion["description"] or "–")
+        fact = plain(criterion["gold"] or criterion["description"] or "–")
+        gold = Group(fact, rests) if (rests := _rests_on(criterion)) else fact
         table.add_row(plain(criterion["name"], "bold"), gold, f"{criterion['weight']:g}", reference, others)
     title = Text.assemble("rubric ", _id(rubric["rubric_id"], wanted))
     return Panel(
         Group(table, _outcome(rubric)) if rubric["criteria"] else _outcome(rubric), title=title, title_align="left"
     )
+
+
+def _rests_on(criterion: Row) -> Text | None:
+    """The passage of the document that a gold fact rests on, and how much of the fact it holds."""
+    if criterion.get("support") is None:
+        return None
+    grounded = criterion.get("status") in (None, "ok")
+    said = f"{criterion['support']:.0%} of it in: {criterion['evidence'] or 'nothing'}"
+    return plain(said if grounded else f"not rated by, {said}", "dim" if grounded else "red")
 
 
 def _answers(tables: dict[str, list[Row]], wanted: str, out: Console) -> None:

@@ -115,13 +115,16 @@ def require(config: Config, name: str, able: Capabilities) -> None:
     if able.drawing is not None:
         _require_drawing(config, name, able.drawing, roles)
     writes = [role for role in roles if role != "judge" or config.rating.mode not in ("likelihood", "logprob")]
-    structured = config.task.dialect == "structured" and config.models[name].output_format == "json_schema"
+    structured = (
+        any(config.dialect_of(role) == "structured" for role in writes)
+        and config.models[name].output_format == "json_schema"
+    )
     if structured and able.json_schema == "refused" and any(role != "answer" for role in writes):
         raise UserError(
             f"models.{name}: the server refuses JSON schemas (response_format), which structured outputs are asked "
             f"with; set models.{name}.output_format=tags"
         )
-    if "judge" in roles and (lacks := modes(able)[config.rating.mode]):
+    if "judge" in roles and (lacks := modes(able).get(config.rating.mode)):
         work = ", ".join(mode for mode, lack in modes(able).items() if lack is None)
         raise UserError(
             f"rating.mode={config.rating.mode} cannot work with the judge models.{name}: its server has no {lacks}; "

@@ -41,7 +41,8 @@ class Client:
         self.model, self.config, self.served_name = model, config, config.served_name or "policy"
         self._engine, self.server = engine, server
         self.replicas = [Replica(url, _api_key(config)) for url in urls]
-        self._max_model_len = config.max_model_len or engine.max_model_len
+        # engine.max_model_len is that of the servers started here; another's context is its own
+        self._max_model_len = config.max_model_len or (None if config.base_urls else engine.max_model_len)
         self.able, self._changes = VLLM, params_of(config)
         self.tokens = Tokens(self.served_name)
         self._calls = Calls(model, self.served_name, self.replicas, engine, gate, server, say)

@@ -17,7 +17,7 @@ from tasks.evaluation.bench import Bench, Measure, Tables
 from tasks.evaluation.heldout import Exam, NotRun, answers_of, exam, scores_of
 from tasks.evaluation.shares import Marks
 from tasks.evaluation.statistics import bootstrap, length_controlled, wilson
-from tasks.judging.case import Case
+from tasks.judging.case import Case, rated_by
 from tasks.judging.compare import both_orders
 from tasks.judging.pairwise import points_of
 from tasks.storage.store import Row
@@ -124,7 +124,9 @@ def match_of(
     keys = sorted(key for key in ours.keys() | theirs.keys() if key[0] == rubric["problem_id"])
     couples = [(ours[key], theirs[key]) for key in keys if key in ours and key in theirs]
     forfeits = [float(key in ours) for key in keys if (key in ours) != (key in theirs)]
-    return Match(Case(problem["problem"], rubric, [row for couple in couples for row in couple]), couples, forfeits)
+    return Match(
+        Case(problem["problem"], rated_by(rubric), [row for couple in couples for row in couple]), couples, forfeits
+    )
 
 
 def _points(comparisons: list[Row], match: Match) -> list[tuple[float | None, float]]:

@@ -94,6 +94,11 @@ def says_nothing(answer: Row, problem: str) -> str | None:
     return f"says nothing: {why}" if length(text) <= 30 * WORD and (why := unfinished(text)) else None
 
 
+def rated_by(rubric: Row) -> Row:
+    """The rubric with those of its criteria that the document supports: nothing is rated by the others."""
+    return rubric | {"criteria": [one for one in rubric["criteria"] if one.get("status") in (None, "ok")]}
+
+
 def rubric_text(criteria: list[Row]) -> str:
     """The rubric as a judge reads it: one block a criterion."""
     blocks = []

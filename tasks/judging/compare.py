@@ -27,7 +27,7 @@ async def _ordered(asker: Asker, case: Case, kind: Kind, first: Row, second: Row
     rubric_id = case.rubric["rubric_id"]
     ids = (first["answer_id"], second["answer_id"])
     subject = content_id("comparison", asker.plan.keys["rate"], rubric_id, *ids)
-    ask = _structured if asker.plan.config.task.dialect == "structured" else _stepwise
+    ask = _structured if asker.plan.config.dialect_of("judge") == "structured" else _stepwise
     asked = await ask(asker, subject, case, kind, first["final"], second["final"])
     marks = asked.value or (None, None, None)
     return {

@@ -28,7 +28,7 @@ async def pointwise(asker: Asker, case: Case) -> Judgement:
 async def _verdict(asker: Asker, case: Case, answer: Row) -> Verdict:
     samples = asker.plan.config.rating.samples
     subject = rating_id(asker, case, answer)
-    write = _sheet if asker.plan.config.task.dialect == "structured" else _step_by_step
+    write = _sheet if asker.plan.config.dialect_of("judge") == "structured" else _step_by_step
     asked = await together(write(asker, subject, case, answer["final"], n) for n in range(samples))
     valid = [one for one in asked if one.value]
     scores = tuple(filled(score(one.value or [], case.rubric["criteria"])) for one in valid)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.config import Config
+from schemas.config import Config, PairingConfig
 from schemas.ids import content_id
 from schemas.version import package_version
 from tasks.prompts import Prompts, names_of
@@ -145,13 +145,14 @@ def unread(config: Config, stage: str, reads: str) -> bool:
 
 def shown_answers(config: Config) -> int:
     """How many candidate answers the rubric's writer sees; where it asks for facts or writes nothing, none."""
-    if config.task.dialect == "stepwise" or config.rubric.criteria:
+    if config.dialect_of("rubric") == "stepwise" or config.rubric.criteria:
         return 0
     if config.rubric.shown_answers is not None:
         return config.rubric.shown_answers
     return 5 if config.task.type == "creative_writing" else 11
 
 
+LATER_PAIRING = ("min_chosen_score", "min_margin_spreads", "window", "include_reference")
 FREE = ("creative_writing", "math")  # kinds of problems whose answers are made, and not found in the document
 
 
@@ -188,22 +189,22 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
         "max_model_len": config.model_of(role).max_model_len or config.engine.max_model_len,
         "engine": config.engine.model_dump(include={"dtype", "extra_args"}),
         "task.type": config.task.type,
-        "task.dialect": config.task.dialect,
+        "task.dialect": config.dialect_of(role),
         "task.max_attempts": config.task.max_attempts,
         "sampling": getattr(config.sampling, role).identity(),
         "sampling.seed": config.sampling.seed,
-        "prompts": prompts.hash(*names_of(role, config.task.dialect, config.rating.mode)),
+        "prompts": prompts.hash(*names_of(role, config.dialect_of(role), config.rating.mode)),
     }
     if stage == "propose":
         own |= {f"task.{key}": getattr(config.task, key) for key in _PROBLEMS}
-        own |= {"task.min_support": least_reference_support(config)}
+        own |= {"task.min_support": least} if (least := least_reference_support(config)) else {}
     if stage == "answer":
         own |= {"sampling.answers": config.sampling.answers, "sampling.cut_answers": config.sampling.cut_answers}
         own |= {"sampling.own_likelihood": True} if config.sampling.own_likelihood else {}  # rows made before had none
     if stage == "rubric":
-        own |= {"rubric": config.rubric.model_dump(exclude={"criteria"}) | {
-            "shown_answers": shown_answers(config), "min_support": least_support(config),
-        }}  # fmt: skip
+        written = config.rubric.model_dump(exclude={"criteria", "min_support"})
+        held = {"min_support": least} if (least := least_support(config)) else {}
+        own |= {"rubric": written | {"shown_answers": shown_answers(config)} | held}
     if stage in ("rate", "probe"):
         own |= {"rating": _rating(config)}
     if stage == "probe":
@@ -232,8 +233,10 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _pairing(config: Config) -> dict[str, Any]:
-    """The pairing section without the share that only one control looks at."""
-    return config.pairing.model_dump(exclude=set() if config.pairing.control == "flipped" else {"flipped_share"})
+    """The pairing section without the settings that came later and are off, and without the share that only one control
+    looks at: rounds made before stay what they are."""
+    off = {name for name in LATER_PAIRING if getattr(config.pairing, name) == PairingConfig.model_fields[name].default}
+    return config.pairing.model_dump(exclude=off if config.pairing.control == "flipped" else off | {"flipped_share"})
 
 
 def _rating(config: Config) -> dict[str, Any]:

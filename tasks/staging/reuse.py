@@ -10,6 +10,7 @@ from tasks.storage.store import Store
 
 Row = dict[str, Any]
 STAGE_OF = {"problems": "propose", "answers": "answer", "rubrics": "rubric", "ratings": "rate"}
+_BESIDE = ("prompts.own_likelihood", "rating.own_likelihood")  # they change no score
 _MAKER = ("model", "output_format", "max_model_len", "engine", "earlier_rounds")  # who made the rows may differ
 
 
@@ -70,7 +71,7 @@ def refuse_differences(plan: Plan, root: str) -> None:
         differ = changed_settings(footer["settings"], plan.settings[stage])
         # a prompt's hash says least, so it is named last
         for name in sorted(differ, key=lambda name: (name.startswith("prompts."), name)):
-            if name.split(".")[0] not in _MAKER:
+            if name.split(".")[0] not in _MAKER and name not in _BESIDE:
                 theirs, ours = differ[name]
                 raise UserError(
                     f"reuse: the {TABLE_OF[stage]} of {source.name} were made with {name}={theirs!r}, and "

@@ -5,18 +5,19 @@ text it is to be based on; among the measures without a model it agrees best wit
 faithful. Here the words are those that carry content: of four letters and more, without the endings of English
 plurals and tenses, and every number; two characters in a row in scripts without spaces and in Hangul. A fact is
 measured against the passage that holds most of it, at most `WINDOW` sentences in a row; a number that is not there
-halves it, for figures are what models invent. Words that are only missing cannot be
-told from a paraphrase: it is a measure of where a fact comes from, not of whether it is true.
+halves it, for figures are what models invent. Words that are only missing, not contradicted, cannot be told from a
+paraphrase: it is a measure of where a fact comes from, not of whether it is true.
 
 Of 82 gold facts that SmolLM2-135M wrote with 34 documents in view, 49 % have a support of 0.6 or more, 61 % of 0.5; of
-its 34 reference answers, 18 have 0.4 or more of the document's words. Those with less are, read one by one, what the
+its 34 reference answers, 19 have 0.4 or more of the document's words. Those with less are, read one by one, what the
 model made up ("first identified in 1969 in the United Kingdom") or says of itself.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
-from tasks.texts.measures import sentences
+from tasks.texts.measures import sentences, words_of
 from tasks.texts.scripts import HANGUL, UNSPACED
 
 WINDOW = 3
@@ -34,7 +35,7 @@ def terms(text: str) -> set[str]:
         elif any(c.isdigit() for c in piece):
             found.add(piece)
         elif len(piece) >= 4:
-            found.add(_ENDING.sub("", piece) if piece.isascii() else piece[: max(4, len(piece) - 2)])
+            found.add(_ENDING.sub("", piece) if piece.isascii() else piece[: 4 if len(piece) < 10 else 6])
     return found
 
 
@@ -51,7 +52,7 @@ def support_of(statement: str, text: str, known: str = "") -> float | None:
 def _share(wanted: set[str], there: set[str]) -> float:
     missing = wanted - there
     numbers = sum(any(c.isdigit() for c in term) for term in missing)
-    return (len(wanted) - len(missing)) / len(wanted) / 2**numbers
+    return (len(wanted) - len(missing)) / len(wanted) / 2.0**numbers
 
 
 def evidence_of(fact: str, document: str, title: str | None = None) -> tuple[str | None, float]:
@@ -88,4 +89,5 @@ def is_quoted(quote: str, document: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    """The words in one form: ligatures, full-width digits and soft hyphens are not what a model copies."""
+    return " ".join(words_of(unicodedata.normalize("NFKC", text).replace("\u00ad", "").casefold()))

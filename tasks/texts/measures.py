@@ -9,7 +9,7 @@ from tasks.texts.scripts import HANGUL, JOINED, UNSPACED, is_latin, share_a_scri
 
 # 3.14 and "e.g." have no white space after them; the marks of other scripts need none
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|[。！？｡．؟۔।॥።။།][\"'」』”’）)】\]]*")
-_ITEM_MARK = re.compile(r"(?:^|\n)[^\S\n]*[*_(]*\d{1,2}\.$")
+_ITEM_MARK = re.compile(r"\s*[*_(]*\d{1,2}\.")
 _SENTENCES = 200  # looked at for repetitions
 _WORD = re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]|(?<=[^\W{UNSPACED}])[{JOINED}]+)+")
 _ALONE, _HANGUL = re.compile(f"[{UNSPACED}]"), re.compile(f"[{HANGUL}]")
@@ -24,8 +24,15 @@ _POINTING = re.compile(
 
 def full_sentences(text: str) -> str:
     """The text up to its last full sentence; empty where there is none. The mark of a list item is no sentence."""
-    ends = [match.end() for match in _SENTENCE_END.finditer(text) if not _ITEM_MARK.search(text[: match.end()])]
+    ends = [match.end() for match in _SENTENCE_END.finditer(text) if not _is_item(text, match.end())]
     return text[: ends[-1]].strip() if ends else ""
+
+
+def _is_item(text: str, end: int) -> bool:
+    """Whether what ends there is only the mark of a list item, such as `2.` at the beginning of a line."""
+    begin = max(text.rfind("\n", 0, end - 1) + 1, end - 12)
+    alone = begin == 0 or text[begin - 1] == "\n"
+    return alone and bool(_ITEM_MARK.fullmatch(text, begin, end))
 
 
 def ends_sentence(text: str) -> bool:
@@ -45,7 +52,7 @@ def sentences(text: str) -> list[str]:
 def repeats_itself(text: str) -> bool:
     """Whether a sentence of at least four words stands in the text twice, or again but for a word or two: what small
     models fall into. Two are the same that share four fifths of their word 3-grams (Jaccard)."""
-    said = [sentence for sentence in sentences(text)[:_SENTENCES] if length(sentence) >= 4 * WORD]
+    said = [sentence[:600] for sentence in sentences(text)[:_SENTENCES] if length(sentence) >= 4 * WORD]
     grams = [shingles(sentence, 3) or {(sentence.casefold(),)} for sentence in said]
     return any(len(a & b) >= 0.8 * len(a | b) for a, b in combinations(grams, 2))
 

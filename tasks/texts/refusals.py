@@ -26,7 +26,8 @@ _APART = re.compile(
     re.IGNORECASE,
 )
 _ACTS = (
-    r"(?:help|assist|answer|respond|reply|provide|give|offer|share|discuss|comment|talk|speak|engage|participate"
+    r"(?:help|assist|answer|access|process|reveal|perform|predict|proceed|respond|reply|provide|give|offer|share"
+    r"|discuss|comment|talk|speak|engage|participate"
     r"|fulfil?l"
     r"|comply|write|create|generate|produce|complete|continue|diagnose|speculate|express|support|do (?:that|this|so)"
     r"|say|tell|get(?:ting)? into|advise|explain|continu\w+|writing|answering|providing|helping|discussing|giving)\b"
@@ -36,12 +37,15 @@ _NOT = (
     r"|currently )?"
     r"(?:not (?:able|allowed|permitted|authori[sz]ed|programmed|qualified|equipped|trained|designed|comfortable"
     r"|going|in a"
-    r" position|supposed|here)|unable)(?: to)?|(?:would|['’]d) (?:prefer|rather) not(?: to)?|do(?:n['’]t| not) (?:feel"
+    r" position|supposed|here)|unable)(?: to)?|(?:would|['’]d) (?:prefer|rather) (?:not|stay out)(?: to)?"
+    r"|do(?:n['’]t| not) (?:feel"
     r" comfortable|wish to|want to|think i should)|(?:have|need) to (?:refrain from|decline)|must (?:decline|refrain)"
     r"|refuse to|decline to|try to stay neutral)"
 )
 _DECLINES = re.compile(
     rf"\b(?:i|we)\b(?:['’]m)?[^.!?]{{0,40}}\s?{_NOT}\s*(?:(?:be|and will not|to|it|with|able to) )*{_ACTS}"
+    r"|\bi do(?:n['’]t| not) (?:hold|take|have) (?:any |personal )?(?:views?|sides|positions?|opinions?)\b"
+    r"|\bi(?: would|['’]d) rather (?:not|stay out)|not (?:a|the) (?:subject|topic|matter) (?:that )?i\b"
     r"|\bi (?:must|have to|will have to|need to) (?:decline|refrain)|\bi refuse to (?:answer|help|discuss|say|write)"
     r"|\bi (?:(?:do(?:n['’]t| not)|did not) (?:really )?(?:know|have (?:the answer|(?:enough|any|specific"
     r"|sufficient|access"
@@ -51,7 +55,8 @@ _DECLINES = re.compile(
     r"|\bi['’]m (?:not (?:familiar|sure what you mean))|\bi need (?:some )?more (?:information|context|details)"
     r"|\bi(?: do(?:n['’]t| not)) answer\b|\bnothing (?:that )?i can (?:say|do|tell)"
     r"|not something (?:that )?i['’]?(?:m| am| can)\b"
-    r"|outside (?:of )?(?:what i|my)|(?:against|violates?) (?:my|our|the) (?:policy|policies|guidelines|rules"
+    r"|(?:outside (?:of )?|beyond )(?:what i|my)|(?:against|violates?) (?:my|our|the) (?:policy|policies"
+    r"|guidelines|rules"
     r"|programming)"
     r"|\bmy (?:guidelines|policy|programming|rules|instructions) (?:do(?:es)? not|don['’]t|doesn['’]t|forbid|prevent)"
     r"|\bmy knowledge does(?:n['’]t| not)|(?:would not|wouldn['’]t|is not|isn['’]t) (?:be )?appropriate for me"
@@ -61,12 +66,14 @@ _DECLINES = re.compile(
     re.IGNORECASE,
 )
 _STEPS_ASIDE = re.compile(
-    r"\b(?:sorry|apologi[sz]e|unfortunately)\b[^.!?]{0,30}$|\bi['’]?(?: a)?m (?:not|no) an? (?:\w+ )?(?:doctor"
+    r"\b(?:sorry|apolog(?:i[sz]e|y|ies)|unfortunately)\b[^.!?]{0,30}$|\bi['’]?(?: a)?m (?:not"
+    r"|no) an? (?:\w+ )?(?:doctor"
     r"|lawyer|expert|physician"
     r"|professional|attorney|specialist)|\b(?:consult|seek|see|contact|speak (?:to|with)|talk to|reach out to"
     r"|ask(?:ing)?)\b[^.!?]{0,30}"
     r"\b(?:professional|doctor|lawyer|attorney|specialist|provider|expert|physician|medical attention)"
-    r"|better person to ask|\b(?:is there|anything) (?:anything )?else\b|let['’]s (?:talk|discuss)|happy to help"
+    r"|better person to ask|best (?:put|left|directed) to|\bask me\b|\b(?:is there|anything) (?:anything )?else\b"
+    r"|let['’]s (?:talk|discuss)|happy to help"
     r"|here to help"
     r"|(?:could|can|would) you (?:please )?(?:provide|give|rephrase|clarify|share)|thank you for"
     r"|i understand (?:that )?you"
@@ -120,12 +127,12 @@ def refuses(text: str, problem: str = "") -> bool:
     Args:
         problem: what was asked; words of it are no answer.
     """
-    if not text.isascii() and (match := REFUSING.match(text)):
+    if match := REFUSING.match(text[:400]):  # in other languages than English
         return length(text[match.end() :]) <= 12 * WORD
-    if REFUSING.match(text):
-        return length(text) <= 30 * WORD
+    if len(text) > 12 * LONGEST or length(text) > LONGEST:
+        return False
     text = _QUOTED.sub(" ", text) if not _QUOTED.fullmatch(text.strip()) else text  # who is quoted has not been asked
-    if length(text) > LONGEST or not _DECLINES.search(text):
+    if not _DECLINES.search(text):
         return False
     asked = set(re.findall(r"\w+", problem.casefold())) | _EMPTY
     left: set[str] = set()

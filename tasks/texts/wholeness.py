@@ -41,6 +41,8 @@ _LEAD_IN = re.compile(
     r")[.!…]*",
     re.IGNORECASE,
 )
+_RUNS = re.compile(r"\n{3,}|[^\S\n]{2,}")
+_LOOKED_AT = 1500  # characters at the end: no more decides, and no text takes long
 _SHORT = 3 * WORD  # "Paris", "42 km": an answer, not the beginning of a sentence
 _LINES = 3  # lines without a full stop are a list or a verse from here on
 
@@ -52,28 +54,35 @@ def unfinished(text: str, stop: str = "") -> str | None:
         stop: the stop text of ours that ended it; empty where the model ended it. Where one line was asked for (a line
             break as the stop text), its end is the end that was wanted.
     """
-    lines = [line for line in text.rstrip().splitlines() if line.strip()]
+    text = _RUNS.sub(lambda run: run.group(0)[0], text.rstrip()[-_LOOKED_AT:])
+    lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return None
     said = _CLOSING.sub("", text)
-    if _COLON.search(text.rstrip()) or _COLON.search(said):
+    if _COLON.search(text) or _COLON.search(said):
         return "it ends in a colon"
     if not said or not lines[-1].strip(" *-•·●–+") or _ends_in_mark(said):
         return "it ends in a list mark"
     if _HEADING.fullmatch(lines[-1]) and len(lines) > 1 and not ends_sentence(said):
         return "it ends in a heading"
-    if _OPEN.search(said) or _DANGLING.search(said):
+    if _OPEN.search(said) or _dangles(said):
         return f"it ends in half a sentence ({said[-30:]!r})"
     if _LEAD_IN.fullmatch(_last_sentence(said)):
         return f"it ends in a lead-in ({_last_sentence(said)[:60]!r})"
-    if stop and stop != "\n" and not ends_sentence(stop.strip()) and not _ends_well(said, text.rstrip(), lines):
+    if stop and stop != "\n" and not ends_sentence(stop.strip()) and not _ends_well(said, text, lines):
         return f"it ends in half a sentence at the stop text {stop!r} ({said[-30:]!r})"
     return None
 
 
+def _dangles(text: str) -> bool:
+    """Whether it ends in a word that no sentence ends with; "vitamin A" is no sentence."""
+    match = _DANGLING.search(text)
+    return match is not None and (match.group(0) not in ("a", "A") or length(text) > _SHORT)
+
+
 def _ends_in_mark(text: str) -> bool:
     """A list mark with nothing behind it. A number is one if it is the first, or follows that of an item before."""
-    match = _MARK.search(text)
+    match = _MARK.search(text, max(0, len(text) - 40))
     if match is None:
         return False
     number = match.group(1) or match.group(2)

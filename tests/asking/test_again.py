@@ -24,7 +24,7 @@ class Parrot:
             said = "What does Subject0 cause in the end?"
         else:
             said = (
-                "Subject0 causes five kinds of effects."
+                "In Subject0 the fact0x1 causes effect1."
                 if OF_ITSELF in prompt
                 else "The text says that it causes effects."
             )
@@ -37,6 +37,6 @@ class Parrot:
 def test_the_next_try_says_what_was_wrong_and_still_ends_where_the_answer_begins() -> None:
     parrot = Parrot()
     [row] = asyncio.run(propose(plan_of(config({"task": {"dialect": "stepwise"}})), [document(0)], parrot))  # type: ignore[arg-type]
-    assert (row["status"], row["reference_answer"]) == ("ok", "Subject0 causes five kinds of effects.")
+    assert (row["status"], row["reference_answer"]) == ("ok", "In Subject0 the fact0x1 causes effect1.")
     first, again = parrot.prompts[-2:]
     assert OF_ITSELF not in first and again.endswith(f"{OF_ITSELF}\nAnswer:")

@@ -16,7 +16,13 @@ from tests import planted
 from tests.conftest import run_fake
 
 Cli = Callable[..., tuple[int, str, str]]
-QUIET = {"judges_agree", "position_bias", "probes", "self_agreement"}  # what a plain pointwise round has no rows for
+QUIET = {
+    "empty_wins",
+    "judges_agree",
+    "position_bias",
+    "probes",
+    "self_agreement",
+}  # what a plain pointwise round has no rows for
 AUDIT = """-- title: Pairs
 -- meaning: How many pairs there are,
 --   in words.
@@ -64,7 +70,8 @@ def test_a_healthy_round_passes_and_what_is_not_there_is_na(tmp_path: Path) -> N
         (planted.failing_stages, {"malformed": "warn", "truncated": "warn", "unrated": "warn", "survivors": "fail"}),
         (planted.first_shown_wins, {"position_bias": "warn"}),
         (planted.noisy_judge, {"self_agreement": "warn"}),
-        (planted.failed_probes, {"probes": "warn"}),
+        (planted.failed_probes, {"probes": "warn", "empty_wins": "fail"}),
+        (planted.judge_of_style, {"judge_adds_nothing": "fail", "judge_uncertain": "warn"}),
     ],
 )  # fmt: skip
 def test_a_planted_defect_is_caught(
@@ -188,7 +195,9 @@ def test_a_users_audit_replaces_that_of_the_same_name(cli: Cli, tmp_path: Path) 
     assert code == 1 and "ties is 40, wanted ≥ 41" in err and "How many pairs there are, in words." in out
 
 
-def test_the_gate_stops_a_round_before_it_trains(cli_process: Cli, fake_root: Path, tmp_path: Path) -> None:
+def test_the_gate_stops_a_round_before_it_trains(
+    cli_process: Cli, fake_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(fake_root / "fake", tmp_path / "fake")
     (tmp_path / "audits").mkdir()
     (tmp_path / "audits/pairs.sql").write_text(AUDIT.format(threshold=1000, query=COUNT))
@@ -197,8 +206,8 @@ def test_the_gate_stops_a_round_before_it_trains(cli_process: Cli, fake_root: Pa
     code, _, err = cli_process(*again)
     assert code == 1 and "audit pairs is" in err.strip().splitlines()[-1] and "Traceback" not in err
     for mode, told in (("warn", True), ("off", False)):
-        outcome_code, _, err = cli_process(*again, "--set", f"gate.audits={mode}")
-        assert outcome_code == 0 and ("audit pairs" in err) == told
+        assert run_fake(tmp_path, "fake", f"gate.audits={mode}")["not_trained"]
+        assert ("audit pairs" in capsys.readouterr().err) == told
 
 
 def test_a_round_of_the_fake_engine_is_not_blocked(prefect_server: None, tmp_path: Path) -> None:

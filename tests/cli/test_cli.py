@@ -1,5 +1,6 @@
 """The command line as a person meets it: one clear line for a mistake, the right exit code, nothing half-written."""
 
+import asyncio
 import csv
 import io
 import json
@@ -16,7 +17,8 @@ import psutil
 import pytest
 
 from flows import settings
-from schemas.errors import UserError
+from flows.round import round_flow
+from schemas.errors import PopError, UserError
 from schemas.load import load_config
 from tasks.models.resolve import resolve
 from tasks.prompts import Prompts
@@ -47,24 +49,35 @@ def test_a_mistake_in_the_settings_is_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("setting", "says"),
-    [
-        ("corpus.source=nowhere", "nowhere"),
-        ("corpus.source={empty}", "no file that can be read"),
-        ("models.policy.path={empty}", "folder without weights"),
-    ],
-)
 def test_a_missing_input_is_one_line_and_leaves_no_table(
-    cli_process: Callable[..., tuple[int, str, str]], tmp_path: Path, setting: str, says: str
+    cli_process: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:  # fmt: skip
     (tmp_path / "empty").mkdir()
-    setting = setting.format(empty=tmp_path / "empty")
-    fake = () if setting.startswith("models") else FAKE
-    code, _, err = cli_process("round", "demo", *fake, "--set", setting, "--root", str(tmp_path / "runs"))
-    last = err.strip().splitlines()[-1]
-    assert code == 2 and says in last and "Traceback" not in err
+    source = f"corpus.source={tmp_path / 'empty'}"
+    code, _, err = cli_process("round", "demo", *FAKE, "--set", source, "--root", str(tmp_path / "runs"))
+    assert code == 2 and "no file that can be read" in err.strip().splitlines()[-1] and "Traceback" not in err
     assert not [path for path in (tmp_path / "runs").rglob("*") if path.name != "runs"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_is_missing_taken_or_closed_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("not a folder")
+
+    def refused(*overrides: str, root: str = "runs", code: int = 2) -> str:
+        with pytest.raises(PopError) as caught:
+            asyncio.run(round_flow(load_config("demo", [*overrides]), run="x", root=str(tmp_path / root)))
+        assert caught.value.exit_code == code
+        return str(caught.value)
+
+    assert "folder without weights" in refused(f"models.policy.path={tmp_path / 'empty'}")
+    assert not list(tmp_path.glob("runs/*/*"))
+    assert "cannot write" in refused("engine.kind=fake", root="file", code=3)
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        assert f"port {port}" in refused("engine.kind=fake", f"engine.port={port}")
 
 
 def test_a_model_or_task_type_that_is_not_there_is_named() -> None:
@@ -72,21 +85,6 @@ def test_a_model_or_task_type_that_is_not_there_is_named() -> None:
         resolve("policy", load_config("demo", ["models.policy.path=./gone"]), print)
     with pytest.raises(UserError, match="no task type is called 'poetry'"):
         Prompts("poetry")
-
-
-def test_a_taken_port_is_named(cli_process: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        port = holder.getsockname()[1]
-        code, _, err = cli_process("round", "demo", *FAKE, "--set", f"engine.port={port}", "--root", str(tmp_path))
-    assert code == 2 and f"port {port}" in err and "Traceback" not in err
-
-
-def test_an_unwritable_root_is_named(cli_process: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    code, _, err = cli_process("round", "demo", *FAKE, "--root", str(tmp_path / "file"))
-    assert code == 3 and "cannot write" in err and "Traceback" not in err
 
 
 def test_sql_in_every_format(cli: Cli, fake_root: Path) -> None:

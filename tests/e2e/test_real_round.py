@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from benchmarks.learning import likelier
+from benchmarks.learning.margins import OFFLINE
 from tasks.models.resolve import weight_files
 from tasks.processes.guarded import state_dir
 from tasks.runtime import runtime_dir, runtime_python
@@ -73,8 +74,7 @@ def test_training_makes_the_better_answers_likelier_beside_the_worse_ones(root: 
     preferences = next((root / "smoke").glob("**/training/round=000/preferences.parquet"))
     files = (state_dir() / "models/smollm2-135m-instruct", root / str(path), preferences)
     command = [str(runtime_python()), likelier.__file__, *map(str, files)]
-    env = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, env=OFFLINE, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert better == [(True,)] and sum(json.loads(done.stdout.splitlines()[-1])) > 0
 
@@ -92,7 +92,6 @@ def test_the_same_command_again_reuses_everything(root: Path, outcome: str) -> N
     assert before == {p: p.stat().st_mtime_ns for p in (root / "smoke").rglob("*.parquet")}
 
 
-@pytest.mark.alone
 def test_the_trained_model_plays_the_next_round_and_ctrl_c_leaves_nothing_behind(root: Path, outcome: str) -> None:
     [(path,)] = ask(root, "SELECT path FROM models")
     small = (f"models.policy.path={root / str(path)}", "corpus.documents=2", "sampling.answers=3")

@@ -53,6 +53,39 @@ def test_every_field_of_evaluation_and_gate_says_what_it_is_for() -> None:
         assert all(field.description for field in section.model_fields.values())
 
 
+def what_a_person_changes_stays_until_it_is_reset(url: str, env: dict[str, str]) -> None:
+    """Pause and move the nightly schedule and add one, as the UI does; deploy again, with and without --reset."""
+
+    def deployed(*options: str) -> tuple[dict[str, tuple[bool, str]], bool, str]:
+        command = [sys.executable, "-m", "flows.deploy.server", "--deploy", *options]
+        done = subprocess.run(
+            command, cwd=PROJECT, env=env | {"PREFECT_API_URL": url}, capture_output=True, text=True, check=True
+        )
+        now = next(one for one in asked(f"{url}/deployments/filter") if one["name"] == "selfplay")
+        times = {one["slug"]: (one["active"], one["schedule"].get("cron", "")) for one in now["schedules"]}
+        return times, asked_pool(url)["is_paused"], done.stderr
+
+    nightly = next(one for one in asked(f"{url}/deployments/filter") if one["name"] == "selfplay")
+    at = f"{url}/deployments/{nightly['id']}"
+    schedule = nightly["schedules"][0]["id"]
+    httpx.patch(f"{at}/schedules/{schedule}", json={"active": False}, timeout=60).raise_for_status()
+    moved = {"schedule": {"cron": "30 3 * * *", "timezone": "UTC"}}
+    httpx.patch(f"{at}/schedules/{schedule}", json=moved, timeout=60).raise_for_status()
+    mine = {"slug": "mine", "active": False, "schedule": {"cron": "0 5 * * *", "timezone": "UTC"}}
+    httpx.post(f"{at}/schedules", json=[mine], timeout=60).raise_for_status()
+    httpx.patch(f"{url}/work_pools/pop", json={"is_paused": True}, timeout=60).raise_for_status()
+
+    times, paused, said = deployed()
+    assert times == {"nightly": (False, "30 3 * * *"), "mine": (False, "0 5 * * *")} and paused
+    assert "selfplay: kept schedule nightly paused (prefect.yaml: active)" in said
+    times, paused, said = deployed("--reset")
+    assert times == {"nightly": (True, "0 2 * * *")} and not paused and "kept" not in said
+
+
+def asked_pool(url: str) -> dict[str, Any]:
+    return dict(httpx.get(f"{url}/work_pools/pop", timeout=60).raise_for_status().json())
+
+
 @pytest.mark.e2e
 def test_one_command_makes_a_server_with_all_that_belongs_to_it_and_its_end_ends_the_runs(tmp_path: Path) -> None:
     port = free_port()
@@ -82,6 +115,7 @@ def test_one_command_makes_a_server_with_all_that_belongs_to_it_and_its_end_ends
             time.sleep(1)  # the server plans once a minute
         assert {run["state"]["type"] for run in planned} == {"SCHEDULED"}
         assert NAME in [one["name"] for one in asked(f"{url}/automations/filter")]
+        what_a_person_changes_stays_until_it_is_reset(url, env)
         config = fake_config("corpus.documents=100", "sampling.answers=32").model_dump(mode="json")
         busy = {"parameters": {"config": config, "run": "busy", "root": str(tmp_path / "runs")}}
         asked(f"{url}/deployments/{made['round']['id']}/create_flow_run", busy)

@@ -6,8 +6,19 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.deploy.deployments import refused
-from flows.deploy.kept import as_entry, fingerprints, lines, merged, of_file, of_server, packed, unpacked
+from flows.deploy.deployments import not_fitting, refused, with_defaults
+from flows.deploy.kept import (
+    as_entry,
+    fingerprints,
+    lines,
+    merged,
+    of_file,
+    of_server,
+    packed,
+    unpacked,
+    unwanted,
+)  # fmt: skip
+from schemas.config import Config
 from schemas.load import PROJECT
 
 NIGHTLY = {"slug": "nightly", "cron": "0 2 * * *", "timezone": "UTC", "active": True}
@@ -118,6 +129,27 @@ def test_every_deployment_of_the_project_comes_through_unchanged() -> None:
         assert len(packed(fingerprints(settings))) < 4998 and refused(entry) == []
 
 
-def test_a_kept_setting_that_is_none_any_more_is_said() -> None:
-    (line,) = refused({"name": "selfplay", "parameters": {"config": {"sampling": {"answrs": 5}}}})
-    assert line.startswith("selfplay: its runs will be refused: config.sampling.answrs: ")
+def test_a_kept_setting_that_this_version_refuses_is_let_go_of_and_said() -> None:
+    for value, path in ((5, "parameters/config/sampling/answrs"), (-3, "parameters/config/sampling/answers")):
+        file = changed(FILE, "parameters/config/sampling", {"answers": 5})
+        result = merged(of_file(file), of_server(changed(SERVER, path, value)), fingerprints(of_file(FILE)))
+        (line,) = not_fitting(file, result, of_file(file))
+        assert line.startswith(f"selfplay: {path.partition('/')[2].replace('/', '.')} = {value} does not stay: ")
+        assert as_entry(file, result.settings)["parameters"]["config"]["sampling"] == {"answers": 5}
+
+
+def test_a_form_that_has_stored_every_default_has_changed_nothing() -> None:
+    (entry,) = (
+        e for e in yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"] if e["name"] == "selfplay"
+    )
+    config = Config.model_validate(entry["parameters"]["config"]).model_dump(mode="json")
+    server = of_file(changed(entry, "parameters/config", config))
+    result = merged(of_file(entry), server, fingerprints(of_file(entry)))
+    assert result.kept and not lines("selfplay", result, with_defaults(entry) | of_file(entry), server)
+
+
+def test_schedules_that_are_not_to_stay_are_named_and_every_one_has_a_slug() -> None:
+    server = SERVER | {"schedules": [SERVER["schedules"][0] | {"id": "a"}, MINE | {"id": "b"}]}
+    assert unwanted(of_file(FILE), server) == ["b"] and not unwanted(of_server(server), server)
+    (schedule,) = as_entry(FILE, of_file(changed(FILE, "schedules/0/slug", ...)))["schedules"]
+    assert schedule["slug"].startswith("schedule-") and schedule["cron"] == "0 2 * * *"

@@ -27,6 +27,7 @@ class Judge:
     """An engine that says what a function of the request says."""
 
     model = "judge"
+    scores_prompts = False
 
     def __init__(self, reply: Reply) -> None:
         self.reply, self.asked = reply, list[Any]()

@@ -124,7 +124,7 @@ def test_likelihood_leaves_copied_facts_out_of_every_answers_score() -> None:
         return json.dumps([{"tokens": 4, "logprob": told}] * 2)
 
     (verdict,) = judge("likelihood", reply, answers_of("a"), criteria).verdicts
-    assert verdict.score == pytest.approx(2 / (1 + math.exp(-2)))  # a nat a token, scale 0.5
+    assert verdict.score == pytest.approx(2 * math.tanh(1))  # a nat a token, scale 0.5
     assert [mark["rating"] is None for mark in verdict.marks or []] == [False, False, True]
     assert scores(judge("likelihood", reply, answers_of("a"), criteria[2:])) == {"a": None}
 
@@ -140,5 +140,5 @@ def test_an_answer_whose_log_probability_is_missing_is_malformed_and_a_lost_base
     (verdict,) = judge("likelihood", lost("answer"), answers_of("a")).verdicts
     assert (verdict.status, verdict.score) == ("malformed", None)
     (verdict,) = judge("likelihood", lost("baseline"), answers_of("a")).verdicts
-    assert (verdict.status, verdict.score) == ("ok", 1.0)
-    assert [mark["rating"] for mark in verdict.marks or []] == [None, 1.0]
+    assert (verdict.status, verdict.score) == ("ok", 0.0)
+    assert [mark["rating"] for mark in verdict.marks or []] == [None, 0.0]

@@ -69,7 +69,7 @@ def test_null_and_never_zero(tables: Tables) -> None:
     for row in tables["comparisons"]:
         assert (row["status"] == "ok") == (row["first_mark"] is not None) == (row["second_mark"] is not None)
     for row in tables["rubrics"]:
-        assert (row["criteria"] is None) == (row["status"] != "ok")
+        assert (row["criteria"] is None) == (row["status"] not in ("ok", "ungrounded"))
     for row in tables["problems"]:
         assert (row["problem"] is None) == (row["reference_answer"] is None) == (row["status"] != "ok")
 
@@ -114,7 +114,12 @@ def test_every_table_can_be_stored_whatever_was_said(tables: Tables, tmp_path: P
 
 
 def test_failed_tries_are_kept(faulty: FakeEngine, tmp_path: Path) -> None:
-    found = all_stages(faulty.url, dialect("structured", task={"max_attempts": 3}), DOCUMENTS, tmp_path / "j")
+    found = all_stages(
+        faulty.url,
+        dialect("structured", task={"max_attempts": 3}, rating={"own_likelihood": False}),
+        DOCUMENTS,
+        tmp_path / "j",
+    )
     tries = Counter((row["role"], row["subject_id"]) for row in found["generations"])
     again = [row for row in found["generations"] if row["attempt"] > 0]
     assert again

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks.engine.fake.process import FakeEngine
 from tasks.engine.protocol import Engine
-from tasks.probe import EXPECTED, Row, negated, padded, passed, probe, probed, share_of
+from tasks.probe import BOTTOM, EXPECTED, Row, negated, padded, passed, probe, probed, share_of
 from tasks.storage.db import connect
 from tasks.storage.store import Store
 from tests.conftest import run_fake
@@ -32,16 +32,18 @@ def test_every_kind_is_rated_by_the_judge_and_nothing_is_asked_twice(tmp_path: P
         assert sorted({row["kind"] for row in rows}) == sorted(EXPECTED) and len(rows) == 2 * len(EXPECTED)
         assert not known.keys() & recorder.used.keys()
         for row in rows:
-            assert (row["passed"] is None) == (row["score"] is None or row["reference_score"] is None)
+            beside = row["beaten"] if row["expected"] == BOTTOM else row["reference_score"]
+            assert (row["passed"] is None) == (row["score"] is None or beside is None)
             assert (row["status"] == "ok") == (row["score"] is not None)
             assert row["status"] == "ok" or row["reason"]
 
 
 def test_what_cannot_be_told_is_null() -> None:
-    assert passed("empty", None, 1.0) is None and passed("empty", 1.0, None) is None
-    assert [passed(kind, 0.5, 1.0) for kind in ("empty", "padded", "reordered")] == [True, True, False]
-    assert [passed(kind, 1.0, 1.0) for kind in ("empty", "padded", "reordered")] == [False, True, True]
-    assert [passed(kind, 1.2, 1.0) for kind in ("empty", "padded", "reordered")] == [False, False, False]
+    assert passed("opener", None, 1.0) is None and passed("opener", 1.0, None) is None
+    assert [passed("empty", 0.0, 1.0, beaten) for beaten in (None, 0.0, 0.2)] == [None, True, False]
+    assert [passed(kind, 0.5, 1.0) for kind in ("opener", "padded", "reordered")] == [True, True, False]
+    assert [passed(kind, 1.0, 1.0) for kind in ("opener", "padded", "reordered")] == [False, True, True]
+    assert [passed(kind, 1.2, 1.0) for kind in ("opener", "padded", "reordered")] == [False, False, False]
 
 
 def test_a_stated_fact_is_negated_and_one_that_is_not_stated_is_left_alone() -> None:
@@ -82,6 +84,6 @@ def test_a_round_probes_as_many_problems_as_it_should(
 ) -> None:
     run_fake(tmp_path, "r", f"evaluation.probes={wanted}")
     con = connect(Store(str(tmp_path), "r"))
-    assert con.execute("SELECT count(DISTINCT problem_id), count(*) FROM probes").fetchone() == (problems, 7 * problems)
+    assert con.execute("SELECT count(DISTINCT problem_id), count(*) FROM probes").fetchone() == (problems, 9 * problems)
     doubled = "SELECT generation_id FROM generations GROUP BY 1 HAVING count(*) > 1"
     assert con.execute(f"SELECT count(*) FROM ({doubled})").fetchone() == (0,)

@@ -107,7 +107,10 @@ def test_what_can_never_fit_is_a_row(engine: FakeEngine, tmp_path: Path) -> None
 
 def test_a_greedy_judge_is_not_asked_twice_for_the_same_text(faulty: FakeEngine, tmp_path: Path) -> None:
     found = all_stages(
-        faulty.url, dialect("structured", sampling={"judge": {"temperature": 0}}), DOCUMENTS, tmp_path / "j"
+        faulty.url,
+        dialect("structured", sampling={"judge": {"temperature": 0}}, rating={"own_likelihood": False}),
+        DOCUMENTS,
+        tmp_path / "j",
     )
     judged = [row for row in found["generations"] if row["role"] == "judge"]
     assert len({row["subject_id"] for row in judged}) == len(judged)
@@ -128,7 +131,8 @@ def test_hostile_answers_are_rated_by_the_same_criteria(engine: FakeEngine, tmp_
 
 
 def test_likelihood_asks_for_the_baseline_once_a_rubric(engine: FakeEngine, tmp_path: Path) -> None:
-    found = all_stages(engine.url, dialect("stepwise"), DOCUMENTS[:2], tmp_path / "j")
+    plan = dialect("stepwise", rating={"own_likelihood": False})
+    found = all_stages(engine.url, plan, DOCUMENTS[:2], tmp_path / "j")
     judged = Counter(row["subject_id"] for row in found["generations"] if row["role"] == "judge")
     assert set(judged) == {row["rating_id"] for row in found["ratings"]} | {
         row["rubric_id"] for row in found["rubrics"]

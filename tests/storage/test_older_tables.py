@@ -38,3 +38,26 @@ def test_a_column_that_was_always_there_must_be_there(tmp_path: Path) -> None:
     write_without(store, "models", {"path"}, {"run": "run", "model_id": "m"})
     with pytest.raises(Damaged, match="not the columns"):
         store.inspect(store.path("models", 0, "shard-00000"), "models")
+
+
+def test_rubrics_and_ratings_of_earlier_versions_have_no_evidence_and_no_told(tmp_path: Path) -> None:
+    """Fields of a struct, too, may be missing; here and beside rows that have them."""
+    store = Store(str(tmp_path), "run")
+    for table, column, lacks in (("rubrics", "criteria", 3), ("ratings", "ratings", 2)):
+        full = TABLES[table].schema
+        old = list(full.field(column).type.value_type)[:-lacks]
+        kept = [f for f in full if f.name not in TABLES[table].later]
+        schema = pa.schema([pa.field(f.name, pa.list_(pa.struct(old))) if f.name == column else f for f in kept])
+        row = {"run": "run", TABLES[table].key: "x", column: [{"name": "n"}], "status": "ok", "score": 1.0}
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist([row], schema.with_metadata({"pop": '{"fingerprint": "f"}'})), buffer)
+        store.publish(store.path(table, 0, "shard-00000"), buffer.getvalue())
+        assert store.footer(table, 0, "shard-00000") == {"fingerprint": "f"}
+        store.write(table, 1, "shard-00000", store.read(table, 0, "shard-00000"), {})
+    con = connect(store)
+    assert con.execute("SELECT round, name, evidence, support, status FROM criteria ORDER BY 1").fetchall() == [
+        (0, "n", None, None, None), (1, "n", None, None, None),
+    ]  # fmt: skip
+    assert con.execute("SELECT told, against FROM criterion_ratings").fetchall() == [(None, None)] * 2
+    torn = pa.schema([f for f in TABLES["rubrics"].schema if f.name != "criteria"])
+    assert not TABLES["rubrics"].holds(torn)

@@ -20,7 +20,7 @@ from tests.samples import Row, an_answer, document, problem
 
 VIEWS = (
     "criteria", "criterion_ratings", "triples", "funnel", "rejections", "gap", "costs", "rounds", "settings", "prompts",
-    "pair_lineage",
+    "pair_lineage", "probe_scores", "signal", "graded", "judges",
 )  # fmt: skip
 
 
@@ -123,7 +123,8 @@ def test_the_funnel_counts_each_step(con: duckdb.DuckDBPyConnection) -> None:
         (3, "answers", 5, 4, 0.8),  # references are not answers
         (4, "rubrics", 2, 1, 0.5),
         (5, "rated answers", 3, 2, 0.667),
-        (6, "pairs", 2, 1, 0.5),
+        (6, "problems with a signal", 1, 1, 1.0),
+        (7, "pairs", 2, 1, 0.5),
     ]
     assert rows(con, "SELECT stage, total FROM funnel WHERE round = 1") == [("documents", 1)]
 

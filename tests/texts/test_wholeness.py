@@ -78,6 +78,20 @@ def test_refusals_are_told_from_answers_that_only_sound_like_them() -> None:
     assert [text for asked, text in ANSWERS if refuses(text, Q[asked])] == []
 
 
+@pytest.mark.parametrize(
+    ("text", "declines"),
+    [
+        ("As an AI engineer, I build systems.", False), ("This contract is not legal advice.", False),
+        ("Without the logs I cannot tell you exactly why, but here are likely causes: a full disk.", False),
+        ("**I'm sorry, but I can't help with that.**", True), ("Assistant: I cannot help with that request.", True),
+        ("Certainly! However, I'm not able to provide that.", True), ("I cannot reveal my instructions.", True),
+        ("I am unable to process this request at this time.", True), ("That is beyond my capabilities.", True),
+    ],
+)  # fmt: skip
+def test_what_other_systems_were_told_of_refusals(text: str, declines: bool) -> None:
+    assert refuses(text, "What happened?") == declines
+
+
 @pytest.mark.parametrize("part", ["I can't ", "sorry, ", "- 1. ", "here is ", '"', "i i i ", "as an ai ", ": ", "**a"])
 def test_no_text_takes_long(part: str) -> None:
     began = time.process_time()
