@@ -28,6 +28,7 @@ from tasks.storage.store import Row, Store
 T = TypeVar("T")
 SAMPLE_RUBRICS = 12
 PATIENCE_SEC = 10.0
+MOVE_SEC = 2.0
 AWAY_SEC = 120.0
 _SILENCE = {"failures": 0.0, "until": 0.0}  # in a row; when the server is asked again
 MOST_ROWS = 200  # that the UI takes of a table
@@ -59,6 +60,7 @@ class StageProgress:
 
     def __init__(self) -> None:
         self._ids: dict[str, Any] = {}
+        self._moved: dict[str, float] = {}
 
     async def create(self, run: str) -> None:
         """One artifact for each stage, at 0 %."""
@@ -69,9 +71,12 @@ class StageProgress:
             )
 
     async def move(self, stage: str, done: int, total: int) -> None:
-        """Set a stage's progress."""
+        """Set a stage's progress; every two seconds, and at its end, since each costs some 10 ms of the event loop."""
         if (known := self._ids[stage]) is None:
             return  # a server that did not answer once is not asked again
+        if done < total and time.monotonic() < self._moved.get(stage, -MOVE_SEC) + MOVE_SEC:
+            return
+        self._moved[stage] = time.monotonic()
         progress = aupdate_progress_artifact(known, progress=100.0 * done / max(total, 1))
         if await published(progress) is None:
             self._ids = dict.fromkeys(STAGES)
