@@ -110,9 +110,9 @@ async def report_artifacts(store: Store, round_: int) -> None:
 
 
 async def round_artifacts(store: Store, round_: int) -> None:
-    """The funnel as Markdown and sample rubrics as a table."""
+    """The funnel as Markdown and sample rubrics as a table; the problem last: it is long, and a page shows the left."""
     query = f"""
-        SELECT p.problem, c.name, c.gold, c.weight FROM criteria c JOIN problems p USING (run, round, problem_id)
+        SELECT c.weight, c.name, c.gold, p.problem FROM criteria c JOIN problems p USING (run, round, problem_id)
         WHERE c.round = ? ORDER BY c.rubric_id, c.name LIMIT {SAMPLE_RUBRICS}
     """
     with local_copies(store) as [copy], connect(copy) as con:

@@ -79,6 +79,7 @@ def _funnel(axes: "Axes", rows: Rows) -> None:
     for at, (ok, total) in enumerate(zip(oks, totals, strict=True)):
         axes.text(total, at, f" {ok:,}", va="center")
     axes.margins(x=0.14)
+    axes.xaxis.get_major_locator().set_params(integer=True)  # rows are counted
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)
     axes.tick_params(left=False)
