@@ -8,16 +8,19 @@ WORKERS ?= 2
 KILLS ?= 200
 PORT ?= 4200
 QUICK ?=
+DATABASE ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help env setup round server deploy test chaos bench automation learning lint clean distclean
+.PHONY: help env setup round server worker deploy test chaos bench automation learning lint clean distclean
 
 help:
 	@echo "make round      one self-play round of the demo preset; makes both environments first"
 	@echo "make server     Prefect's UI with the deployments of prefect.yaml and a worker, on this machine (PORT=4200)"
+	@echo "                (DATABASE=postgresql+asyncpg://user:password@host/prefect: there, and not in SQLite)"
+	@echo "make worker     one more worker, for the Prefect server of PREFECT_API_URL"
 	@echo "make deploy     the deployments of prefect.yaml, at the Prefect server of PREFECT_API_URL; what was changed in the"
 	@echo "                UI stays (ARGS=--reset: nothing does; also with make server)"
 	@echo "make test       all tests, the real server, model and trainer included"
@@ -59,7 +62,12 @@ bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
 server: $(STAMP)
-	@$(BIN)/python -m flows.deploy.server --port $(PORT) $(ARGS)
+	@$(if $(DATABASE),PREFECT_SERVER_DATABASE_CONNECTION_URL='$(DATABASE)') $(BIN)/python -m flows.deploy.server --port $(PORT) $(ARGS)
+
+worker: $(STAMP)
+	@test -n "$$PREFECT_API_URL" || { echo "PREFECT_API_URL names no server: http://machine:4200/api" >&2; exit 2; }
+	@POP_HOME='$(CURDIR)' PYTHONPATH='$(CURDIR)' PREFECT_CLI_PROMPT=false \
+	  $(BIN)/python -m prefect worker start --pool pop --type process
 
 deploy: $(STAMP)
 	@$(BIN)/python -m flows.deploy.server --deploy $(ARGS)

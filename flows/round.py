@@ -28,6 +28,7 @@ from tasks.shard import Shards, known_stamp, shard_task, shards_of
 from tasks.staging.plan import ROLE_OF, Plan, make_plan, why_not_trained
 from tasks.staging.reuse import refuse_differences, sources
 from tasks.staging.stage import Round
+from tasks.storage.db import kept_copies
 from tasks.storage.lock import run_lock
 from tasks.storage.manifests import known_parts, manifest, manifests, write_known_parts, write_manifest
 from tasks.storage.store import Row, Store
@@ -54,7 +55,7 @@ async def round_flow(
         display.logger = get_run_logger()
         end_with_worker(display.logger.info)
         async with gpu(display.say):
-            with run_lock(store, display.say):
+            with run_lock(store, display.say), kept_copies(store):
                 return await run_round(config, store, round, display, force)
 
 

@@ -24,7 +24,7 @@ def status(
 
     if set_ and config is None:
         raise UserError("--set needs the configuration that it changes: pop status demo --set rubric.max_criteria=2")
-    print_status(store_of(root, run), out, load_config(config, set_) if config else None)
+    print_status(store_of(root, run, look=True), out, load_config(config, set_) if config else None)
 
 
 @app.command(epilog="Example: pop look ~/texts --set corpus.text_column=body")
@@ -90,7 +90,7 @@ def show(
     """A row with everything that it came from and everything that was made of it."""
     from flows.views.show import show as show_
 
-    store = store_of(root, run, round_)
+    store = store_of(root, run, round_, look=True)
     show_(store, id_, round_, out)
 
 
@@ -140,7 +140,7 @@ def models(run: Run = None, root: Root = DEFAULT_ROOT) -> None:
     """The models of a run: parents, statuses, what was measured, and which one stands."""
     from flows.views.outcome import print_models
 
-    print_models(store_of(root, run), out)
+    print_models(store_of(root, run, look=True), out)
 
 
 @app.command(epilog="Example: pop promote 3f2a9c --run selfplay-health")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import schemas
 from schemas.tables import TABLES
 from tasks.storage.manifests import DOCUMENTS, LOADS, ROUNDS
+from tasks.storage.snapshot import Snapshot
 from tasks.storage.store import Row, Store
 
 _VIEWS = Path(schemas.__file__).parent / "views.sql"
@@ -51,7 +53,9 @@ class Database:
 
     def open(self, query: str) -> None:
         """Make the tables that a query names, itself or by a view, read what is on the disk."""
-        for name in _tables_of(query) - self._opened:
+        names = _tables_of(query) - self._opened
+        _fetch(self._stores, names)
+        for name in names:
             self.con.execute(
                 f'CREATE OR REPLACE VIEW "{name}" AS {_with_all_columns(_COLUMNS[name], self._scans(name))}'
             )
@@ -80,6 +84,57 @@ def connect(*stores: Store) -> duckdb.DuckDBPyConnection:
     return base.con
 
 
+class Copies:
+    """A run of an object store as copies on this disk; what has not changed since is not fetched again."""
+
+    def __init__(self, store: Store, folder: str) -> None:
+        self.copy, self._known = Store(folder, store.run), dict[str, Row]()
+
+    def refreshed(self, store: Store) -> Store:
+        """The copy, as the run is now."""
+        for tries_left in reversed(range(3)):
+            there = store.fs.find(store.base, detail=True)
+            wanted = {path: info for path, info in there.items() if _is_copied(store.within(path))}
+            fresh = [path for path, info in wanted.items() if self._known.get(path) != info]
+            for path in self._known.keys() - wanted.keys():
+                self._place(store, path).unlink(missing_ok=True)
+            try:
+                store.fs.get(fresh, [str(self._place(store, path)) for path in fresh])
+                self._known = wanted
+                break
+            except FileNotFoundError:  # a round that is at work has set it aside since
+                if not tries_left:
+                    raise
+        return self.copy
+
+    def _place(self, store: Store, path: str) -> Path:
+        return Path(self.copy.base) / store.within(path)
+
+
+def _is_copied(path: str) -> bool:
+    """Whether a file under a run's folder is one that queries read."""
+    return any(fnmatch(path, one) for one in (ROUNDS, DOCUMENTS, LOADS)) or (
+        path.split("/")[0] in TABLES and fnmatch(path, "*/round=*/*.parquet")
+    )  # fmt: skip
+
+
+_KEPT: dict[str, Copies] = {}
+
+
+@contextmanager
+def kept_copies(store: Store) -> Iterator[None]:
+    """While a round runs, let `local_copies` fetch of its run in an object store only what is new."""
+    if store.local:
+        yield
+        return
+    with TemporaryDirectory(prefix="pop-") as folder:
+        _KEPT[store.base] = Copies(store, folder)
+        try:
+            yield
+        finally:
+            del _KEPT[store.base]
+
+
 @contextmanager
 def local_copies(*stores: Store) -> Iterator[list[Store]]:
     """The runs, ready for many queries: those of an object store as copies on this disk, which are gone afterwards.
@@ -87,21 +142,20 @@ def local_copies(*stores: Store) -> Iterator[list[Store]]:
     DuckDB fetches what a query reads anew for every query: 25 audits of a small round took half a minute.
     """
     with TemporaryDirectory(prefix="pop-") as folder:
-        yield [store if store.local else _copy(store, folder) for store in stores]
+        yield [
+            store if store.local else (_KEPT.get(store.base) or Copies(store, f"{folder}/{number}")).refreshed(store)
+            for number, store in enumerate(stores)
+        ]
 
 
-def _copy(store: Store, folder: str) -> Store:
-    for tries_left in reversed(range(3)):
-        copy = Store(f"{folder}/{tries_left}", store.run)  # nothing of a try that failed is beside the next one's
-        paths = [path for path in store.glob("*/round=*/*.parquet") if path.split("/")[-3] in TABLES]
-        paths += [*store.glob(ROUNDS), *store.glob(DOCUMENTS), *store.glob(LOADS)]
-        try:
-            store.fs.get(paths, [f"{copy.base}/{store.within(path)}" for path in paths])
-            break
-        except FileNotFoundError:  # a round that is at work has set it aside since
-            if not tries_left:
-                raise
-    return copy
+def _fetch(stores: Sequence[Store], tables: set[str]) -> None:
+    """Get the files of tables together, where they are looked at in an object store."""
+    if isinstance(fs := stores[0].fs, Snapshot):
+        below = {"manifests": ROUNDS, "document_counts": DOCUMENTS, "loads": LOADS}
+        if "footers" in tables:
+            tables = tables | TABLES.keys()
+        patterns = [below.get(name, f"{name}/round=*/*.parquet") for name in tables - {"footers"}]
+        fs.fetch(path for store in stores for pattern in patterns for path in store.glob(pattern))
 
 
 def rows_of(con: duckdb.DuckDBPyConnection, query: str, values: object = None) -> list[Row]:
@@ -210,7 +264,8 @@ def _server_load(stores: Sequence[Store]) -> list[str]:
 
 def _footers(stores: Sequence[Store]) -> list[str]:
     """Provenance of every file: `content` is the JSON of its footer."""
-    one = "SELECT file_name, decode(value)::JSON AS content, {0} FROM parquet_kv_metadata([{1}]) WHERE key = 'pop'"
+    named = f"replace(file_name, '{Snapshot.protocol}://', '{_protocol(stores[0])}://') AS file_name"
+    one = f"SELECT {named}, decode(value)::JSON AS content, {{0}} FROM parquet_kv_metadata([{{1}}]) WHERE key = 'pop'"
     scans = []
     for name in TABLES:
         patterns = [_pattern(store, f"{name}/round=*/*.parquet") for store in stores if _rounds(store, name)]
@@ -225,7 +280,8 @@ def _whose(filename: str) -> str:
 
 
 def _pattern(store: Store, below: str) -> str:
-    base = escape(store.base) if store.local else f"{_protocol(store)}://{escape(store.base)}"
+    scheme = Snapshot.protocol if isinstance(store.fs, Snapshot) else _protocol(store)
+    base = escape(store.base) if store.local else f"{scheme}://{escape(store.base)}"
     return _quoted(f"{base}/{below}")
 
 
@@ -234,7 +290,7 @@ def _quoted(text: str) -> str:
 
 
 def _protocol(store: Store) -> str:
-    protocol = store.fs.protocol
+    protocol = (store.fs.of if isinstance(store.fs, Snapshot) else store.fs).protocol
     return protocol if isinstance(protocol, str) else protocol[0]
 
 

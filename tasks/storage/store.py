@@ -22,6 +22,7 @@ from schemas.errors import RETRY, DependencyError, UserError, unwritable
 from schemas.names import checked_root, checked_run
 from schemas.tables import TABLES
 from tasks.processes.guarded import state_dir
+from tasks.storage.snapshot import Snapshot
 
 Row = dict[str, Any]
 
@@ -41,7 +42,7 @@ class Store:
         UserError: the root or the run has a name that could lead to another place.
     """
 
-    def __init__(self, root: str, run: str, compression_level: int = 3) -> None:
+    def __init__(self, root: str, run: str, compression_level: int = 3, seen: Snapshot | None = None) -> None:
         checked_root(root)
         checked_run(run)
         try:
@@ -49,6 +50,7 @@ class Store:
             self.fs, base = fsspec.core.url_to_fs(root, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise UserError(f"--root {root}: {error}") from None
+        self.fs = seen or self.fs  # as it was, for who only looks
         self.root, self.run, self.compression_level = root, run, compression_level
         self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
         self.base = f"{base.rstrip('/')}/{run}"

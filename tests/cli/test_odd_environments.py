@@ -16,12 +16,14 @@ Cli = Callable[..., tuple[int, str, str]]
 ROUND = ("round", "smoke", "--set", "engine.kind=fake")
 
 
-def pop(*arguments: str, text: str | None = None, cwd: Path = PROJECT, **env: str) -> tuple[int, str, str]:
+def pop(
+    *arguments: str, text: str = "", cwd: Path = PROJECT, env: dict[str, str] | None = None
+) -> tuple[int, str, str]:
     """`pop …` as a process of its own, by the installed entry point, without the tests' Prefect server."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     done = subprocess.run(
-        [sys.executable, str(PROJECT / "pop_entry.py"), *arguments], env=kept | env, cwd=cwd, capture_output=True,
-        input=text, text=True, encoding="utf-8", timeout=120, check=False,
+        [sys.executable, str(PROJECT / "pop_entry.py"), *arguments], env=kept | (env or {}), cwd=cwd, input=text,
+        capture_output=True, text=True, encoding="utf-8", timeout=120, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
@@ -30,7 +32,7 @@ def test_a_prefect_that_is_away_is_one_line_before_anything_is_begun(tmp_path: P
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/api"
-    code, out, err = pop(*ROUND, "--root", str(tmp_path / "runs"), PREFECT_API_URL=url)
+    code, out, err = pop(*ROUND, "--root", str(tmp_path / "runs"), env={"PREFECT_API_URL": url})
     assert (code, out, err.count("\n")) == (3, "", 1) and "cannot be reached" in err and "make server" in err
     assert not list(tmp_path.iterdir())
 
@@ -38,9 +40,11 @@ def test_a_prefect_that_is_away_is_one_line_before_anything_is_begun(tmp_path: P
 def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     home = str(tmp_path / "file/home")
-    code, out, err = pop(*ROUND, "--root", str(tmp_path / "runs"), HOME=home, POP_CACHE="")
+    code, out, err = pop(*ROUND, "--root", str(tmp_path / "runs"), env={"HOME": home, "POP_CACHE": ""})
     assert (code, out, err.count("\n")) == (3, "", 1) and "set PREFECT_HOME" in err and "POP_CACHE" in err
-    code, _, err = pop(*ROUND, "--root", str(tmp_path / "runs"), HOME=home, POP_CACHE="", PREFECT_HOME=str(tmp_path))
+    code, _, err = pop(
+        *ROUND, "--root", str(tmp_path / "runs"), env={"HOME": home, "POP_CACHE": "", "PREFECT_HOME": str(tmp_path)}
+    )
     assert code == 3 and err.count("\n") == 1 and "set POP_CACHE" in err
 
 
@@ -68,16 +72,16 @@ def test_an_empty_address_of_prefect_is_none() -> None:
 @pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "ascii"},
                                  {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])  # fmt: skip
 def test_a_terminal_that_speaks_ascii_is_shown_what_it_can_show(fake_root: Path, env: dict[str, str]) -> None:
-    code, out, err = pop("sql", "select '…é中' as x", "--root", str(fake_root), **env)
+    code, out, err = pop("sql", "select '…é中' as x", "--root", str(fake_root), env=env)
     assert (code, err) == (0, "") and "\\u2026\\xe9\\u4e2d" in out
-    assert pop("sql", "select '…é中' as x", "--root", str(fake_root), "--format", "csv", **env)[1] == "x\n…é中\n"
+    assert pop("sql", "select '…é中' as x", "--root", str(fake_root), "--format", "csv", env=env)[1] == "x\n…é中\n"
 
 
 def test_packages_of_the_users_own_with_the_same_names_are_left_alone(tmp_path: Path) -> None:
     for name in ("tasks.py", "schemas.py", "flows/__init__.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("raise SystemExit('the wrong one')\n")
-    code, out, err = pop("round", "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    code, out, err = pop("round", "--help", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
     assert code == 0 and "One round of self-play" in out and not err
 
 

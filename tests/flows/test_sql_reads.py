@@ -82,15 +82,21 @@ KINDS = {  # SQL, and what Parquet keeps of it
 }  # fmt: skip
 
 
+def relation(query: str) -> duckdb.DuckDBPyRelation:
+    made = duckdb.sql(query)
+    assert made is not None
+    return made
+
+
 @pytest.mark.parametrize("query", KINDS)
 def test_parquet_keeps_every_value(query: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (tmp_path / "out.parquet").open("w") as out:
         monkeypatch.setattr("sys.stdout", out)
-        write_parquet(duckdb.sql(f"select {query} as x"))
+        write_parquet(relation(f"select {query} as x"))
     assert pq.read_table(tmp_path / "out.parquet").to_pylist() == [{"x": KINDS[query]}]
 
 
 def test_what_parquet_has_no_form_for_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (tmp_path / "out.parquet").open("w") as out, pytest.raises(UserError, match="another --format"):
         monkeypatch.setattr("sys.stdout", out)
-        write_parquet(duckdb.sql("select map{} as x"))
+        write_parquet(relation("select map{} as x"))
