@@ -70,14 +70,19 @@ FROM ratings t JOIN answers a USING (run, round, answer_id)
 WHERE t.status = 'ok' GROUP BY ALL;
 
 -- where each problem's answers lie between one that tells nothing (0) and the reference (1), and whether they differ in a
--- way that a pair could teach; answers that are compared with each other have no such place
+-- way that a pair could teach; answers that are compared with each other have no such place, and neither have those of
+-- earlier versions whose likelihood ratings were 1 where nothing was told
 CREATE VIEW signal AS
 SELECT run, round, problem_id, worst_score, mean_score, best_score, reference_score, answers,
-       if(mode IN ('pairwise', 'anchor'), NULL, mean_score / nullif(reference_score, 0)) AS place,
+       if(from_nothing, mean_score / nullif(reference_score, 0), NULL) AS place,
        CASE WHEN coalesce(answers, 0) < 2 THEN 'few answers'
-            WHEN best_score <= 1e-9 AND mode NOT IN ('pairwise', 'anchor') THEN 'no answer tells anything'
+            WHEN best_score <= 1e-9 AND from_nothing THEN 'no answer tells anything'
             WHEN best_score - worst_score < 1e-9 THEN 'all alike' ELSE 'signal' END AS verdict
-FROM gap JOIN (SELECT run, round, problem_id, any_value(mode) AS mode FROM ratings GROUP BY ALL) USING (run, round, problem_id);
+FROM gap JOIN (
+    SELECT run, round, problem_id, any_value(mode) NOT IN ('pairwise', 'anchor')
+           AND (any_value(mode) <> 'likelihood' OR count(told) > 0) AS from_nothing
+    FROM ratings GROUP BY ALL
+) USING (run, round, problem_id);
 
 -- how many rows came through each step
 CREATE VIEW funnel AS

@@ -175,15 +175,18 @@ def _by_measure(
     wanted = sum(outcome.status == "ok" for outcome in judged)
     if not wanted:
         return judged
-    known = {one.answer_id: one for one in rated}
-    found = [replace(one, score=value) for one in rated if (value := measure(one)) is not None]
-    if len(found) < len(rated):
+    known = {one.answer_id: one for one in rated if not one.reference}  # which the policy has not written so
+    found = [replace(one, score=value) for one in known.values() if (value := measure(one)) is not None]
+    if len(found) < len(known):
         reason = (
-            f"{len(found)} of {len(rated)} answers have own_logprob (sampling.own_likelihood, and a server that tells)"
+            f"{len(found)} of {len(known)} answers have own_logprob (sampling.own_likelihood, and a server that tells)"
         )
         return [Outcome(None, "no_likelihood", reason)]
-    config = config.model_copy(update={"min_margin": 0.0})  # which is in the judge's points
+    # what is in the judge's points bounds no other measure
+    config = config.model_copy(update={"min_margin": 0.0, "min_chosen_score": -math.inf, "min_margin_spreads": 0.0})
     tried = [(two, _fault(two, config)) for two in _by_margin(found)]
+    if not tried:
+        return [Outcome(None, "few_answers", f"{len(found)} rated answers beside the reference; 2 are needed")]
     kept = [Outcome((known[a.answer_id], known[b.answer_id]), "ok", None) for (a, b), fault in tried if fault is None]
     first = tried[0][1] or ("tie", "no two answers differ in the measure of the control")
     return kept[:wanted] or [Outcome(None, *first)]

@@ -13,6 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+# what a small round says costs Prefect's client and server a good part of a round; a test that reads it asks for it
+os.environ.setdefault("PREFECT_LOGGING_TO_API_ENABLED", "false")
+
 from flows import settings  # noqa: F401  (Prefect's settings, before Prefect)
 from schemas.config import Config
 from schemas.load import load_config

@@ -22,9 +22,9 @@ CURVE = ("truth", "flipped_12", "flipped_25", "flipped_37", "flipped_50", "rever
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything. By the parts' own times on two quiet cores the defaults take an hour and a half: 5 minutes
-    for the base, 6 for the first round of an arm, 10 for each other one. The arms of `once` have one round. By half as
-    many pairs and steps nothing was seen to be learned (RESULTS.md)."""
+    """How much of everything. By the parts' own times on two quiet cores the defaults take an hour and a half: 5
+    minutes for the base, 6 for the first round of an arm, 10 for each other one. The arms of `once` have one round. By
+    half as many pairs and steps nothing was seen to be learned (RESULTS.md)."""
 
     source: str = "health_care"
     documents: int = 10

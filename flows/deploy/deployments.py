@@ -180,7 +180,10 @@ async def _remember(client: PrefectClient, entry: Entry, file: Settings, persons
     server = kept.of_server(there) if there else {}
     own = {path: value for path, value in server.items() if path not in persons}
     text = kept.packed(kept.fingerprints(own | {path: file[path] for path in persons if path in file}))
-    await Variable.aset(_variable(entry["name"]), text, overwrite=True) if len(text) <= ROOM else None
+    if len(text) <= ROOM:
+        await Variable.aset(_variable(entry["name"]), text, overwrite=True)
+    else:  # then nobody knows, and the server's values stay
+        await Variable.aunset(_variable(entry["name"]))
 
 
 def _content(file: Path) -> Entry:

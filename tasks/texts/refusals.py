@@ -6,10 +6,11 @@ is not, "please consult"). The text is a refusal if one clause declines and noth
 `SUBSTANCE` words that carry content and that the problem does not have. So "I'm not a doctor, but fever, cough and
 fatigue are usual" is an answer, and so is a story whose stranger says that he cannot tell his name.
 
-Measured on the probe set of the tests (60 refusals, 60 answers that are hard to tell from them, in six languages):
-60 and none taken for the other, after three and one of them had been missed by the rules as first written, which is the
-better guess at other texts: 95 % found, 2 % of hard answers lost. The phrase list that stood here before found 11 of
-the 60 refusals and took 2 of the 60 answers for such.
+Measured on the probe set of the tests (60 refusals, 60 answers that are hard to tell from them, in five languages): all
+are told apart. As the rules were first written they missed three refusals and took one answer for one, and of 15 texts
+like those that another project's users reported (promptfoo 9756) they missed four of nine refusals: so much may be
+expected of texts of another kind. The phrase list that stood here before found 11 of the 60 refusals and took 2 of the
+60 answers for such.
 """
 
 import re

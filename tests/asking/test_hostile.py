@@ -4,7 +4,7 @@ import json
 import random
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from tests.asking.samples import CHECKS, FORMATS, generation, sheet
 from tests.samples import HOSTILE
 
 
+@cache
 def hostile_completions(count: int) -> list[str]:
     """Valid outputs with pieces torn out, doubled, swapped and put in."""
     draw = random.Random(7)
@@ -37,6 +38,7 @@ def hostile_completions(count: int) -> list[str]:
     return made
 
 
+@cache
 def strange_completions(count: int) -> list[str]:
     """Random bytes, half JSON, huge numbers, NaN, nesting, other languages, lone surrogates, control characters."""
     draw = random.Random(11)

@@ -51,13 +51,10 @@ def test_the_partial_correlation_and_its_interval_are_those_of_numpy(tmp_path: P
     table = []
     for name in names:
         own = [row for row in rows if row.problem_id == name]
-        columns = [
-            [r.score for r in own],
-            [r.grounded for r in own],
-            [r.own for r in own],
-            [float(r.words) for r in own],
-        ]
-        table.append(np.array([ranks(column) for column in columns]).T)
+        figures: tuple[list[float | None], ...] = (
+            [r.score for r in own], [r.grounded for r in own], [r.own for r in own], [float(r.words) for r in own],
+        )  # fmt: skip
+        table.append(np.array([ranks(column) for column in figures]).T)
 
     def partial(parts: list[np.ndarray]) -> float:
         all_ = np.concatenate(parts)

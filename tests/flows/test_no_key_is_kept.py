@@ -48,6 +48,7 @@ class Echoing(BaseHTTPRequestHandler):
 @pytest.fixture
 def echoing(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("POP_TEST_KEY", KEY)
+    monkeypatch.setenv("PREFECT_LOGGING_TO_API_ENABLED", "true")
     with FakeEngine() as engine:
         handler = type("Handler", (Echoing,), {"behind": engine.url.removesuffix("/v1")})
         with serving(handler) as address:

@@ -102,7 +102,8 @@ def test_a_prefect_that_knows_nothing_makes_nothing_again_and_one_that_goes_away
         other_server.stop()
         whole = subprocess.Popen(  # beside it, at another server
             [*setting.command, "--root", str(tmp_path / "undisturbed")], stderr=subprocess.DEVNULL,
-            env=env | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "POP_CACHE": str(tmp_path / "other-cache")},
+            env=env | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "POP_CACHE": str(tmp_path / "other-cache"),
+                       "PREFECT_CLIENT_MAX_RETRIES": "5"},
         )  # fmt: skip
         try:
             _, err = process.communicate(timeout=240)

@@ -56,6 +56,13 @@ def test_pairs_by_own_likelihood_or_length_are_of_the_problems_that_the_judge_ha
     assert pairs_of("length", 3, max_length_gap_words=2)[1]["status"] == "length_gap"
 
 
+def test_bounds_in_the_judges_points_hold_for_its_own_pairs_alone() -> None:
+    bounds: Row = {"min_chosen_score": 1.5, "min_margin_spreads": 0.5, "include_reference": True}
+    assert chosen(pairs_of("own_likelihood", 3, **bounds)) == ["da", "da"]
+    assert set(chosen(pairs_of("length", 3, **bounds))) == {"ca"}
+    assert chosen(pairs_of("own_likelihood", 3, **bounds | {"min_chosen_score": 1.9})) == []  # where it has none
+
+
 def test_as_many_pairs_as_the_judge_has() -> None:
     mine = pairs_of("none", 2, strategy="all_above_margin", min_margin=1.2)
     for control in ("own_likelihood", "length"):
