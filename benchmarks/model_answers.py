@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,6 +40,8 @@ def sentences(count: int = 1021) -> list[str]:
 
 
 BANK = sentences()
+OF_DOCUMENT = ("reference_answer", "gold")
+_DOCUMENT = re.compile(r"<document[^>]*>\n(.*?)\n</document>", re.DOTALL)
 
 
 class BankWriter(Writer):
@@ -121,7 +124,8 @@ class ModelAnswers:
         draw = Draw(self._seed, ask.prompt, ask.sampling, index)
         if ask.schema is not None:
             made = instance(ask.schema, BankWriter(draw, ask.pieces))
-            content = json.dumps(self._filled(made, limits_of(json.dumps(ask.schema)), draw), separators=(",", ":"))
+            filled = self._filled(made, limits_of(json.dumps(ask.schema)), draw, ask.pieces)
+            content = json.dumps(filled, separators=(",", ":"))
         else:
             content = self._longer(text.compose(ask, index), draw)
         ends = [at for at in (content.find(word) for word in stops if word) if at >= 0]
@@ -135,18 +139,23 @@ class ModelAnswers:
         first = content[: content.index(".") + 1]
         return grown(first, self._drawn("text", draw) * CHARS, draw)
 
-    def _filled(self, made: Any, limits: Mapping[str, int], draw: Draw) -> Any:
-        """A structured output whose named fields are as long as their distributions say."""
+    def _filled(self, made: Any, limits: Mapping[str, int], draw: Draw, source: Sequence[str]) -> Any:
+        """A structured output whose named fields are as long as their distributions say.
+
+        What must rest on the document is made of its words.
+        """
         if isinstance(made, list):
-            return [self._filled(item, limits, draw) for item in made]
+            return [self._filled(item, limits, draw, source) for item in made]
         if not isinstance(made, dict):
             return made
-        return {
-            key: grown(MARK, min(self._drawn(key, draw) * CHARS, limits.get(key, 10**6)), draw)
-            if key in self._lengths and isinstance(value, str)
-            else self._filled(value, limits, draw)
-            for key, value in made.items()
-        }
+        filled = {}
+        for key, value in made.items():
+            if key in self._lengths and isinstance(value, str):
+                chars = min(self._drawn(key, draw) * CHARS, limits.get(key, 10**6))
+                filled[key] = quoted(source, chars, draw) if key in OF_DOCUMENT and source else grown(MARK, chars, draw)
+            else:
+                filled[key] = self._filled(value, limits, draw, source)
+        return filled
 
     def _drawn(self, name: str, draw: Draw) -> int:
         """A length in tokens, log-normal by the Irwin-Hall sum of the draw's own numbers."""
@@ -187,9 +196,11 @@ def _ask(asked: Body, digest: str, prompt: str) -> text.Ask:
     if schema is None and form.get("type") == "json_object":
         schema = {"type": "object", "minProperties": 1}
     sampling = (asked.get("temperature", 1.0), asked.get("top_p"), asked.get("seed"))
-    last = (asked.get("messages") or [{}])[-1].get("content") or prompt
+    last = str((asked.get("messages") or [{}])[-1].get("content") or prompt)
+    found = _DOCUMENT.search(last)
+    words = found.group(1).split() if found else ()
     return text.Ask(
-        str(asked.get("model")), digest, str(last)[-text.TAIL_CHARS :], str(last)[:2000].split(), sampling, schema,
+        str(asked.get("model")), digest, last[-text.TAIL_CHARS :], words, sampling, schema,
         tuple(dict.fromkeys(output.get("choice") or ())),
     )  # fmt: skip
 
@@ -232,6 +243,13 @@ def blocks_of_ids(ids: Sequence[int]) -> list[int]:
         before = hash((before, *ids[at : at + BLOCK]))
         names.append(before)
     return names
+
+
+def quoted(words: Sequence[str], chars: int, draw: Draw) -> str:
+    """A text's words from somewhere in it on, each once, and then sentences of the bank, up to so many characters."""
+    at = draw.below(len(words))
+    once = " ".join([*words[at:], *words[:at]])[: max(chars - len(MARK) - 1, 2)].rstrip(" .") + "."
+    return grown(MARK + once, chars, draw) if len(MARK + once) < chars else (MARK + once)[:chars]
 
 
 def grown(content: str, chars: int, draw: Draw) -> str:

@@ -69,6 +69,7 @@ def by_project(job: TrainingJob, paths: Workdir) -> tuple[float, list[str]]:
 
 def by_hand(job: TrainingJob, folder: Path, rows: list[dict[str, Any]], arguments: list[str]) -> float:
     """Seconds a step of OpenRLHF by itself, with its own reading of the pairs."""
+    folder.mkdir(parents=True, exist_ok=True)
     data = folder / "pairs.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     own = {"--data.dataset": data, "--ckpt.output_dir": folder / "out", "--ckpt.path": folder / "ckpt",
