@@ -60,7 +60,7 @@ class TaskConfig(Section):
         ge=0.0,
         le=1.0,
         description="share of a reference answer's words that must stand in the document (tasks/texts/evidence.py); "
-        "less is asked again; empty: 0 for creative writing and math, else 0.4",
+        "less is asked again; empty: 0.4 for general, health_care and knowledge, else 0",
     )
     max_similarity: float = Field(
         0.7,
@@ -197,7 +197,7 @@ class RubricConfig(Section):
         ge=0.0,
         le=1.0,
         description="share of a gold fact's words that its passage of the document must hold (tasks/texts/evidence.py);"
-        " by a criterion with less nothing is rated; empty: 0 for creative writing and math, else 0.6",
+        " by a criterion with less nothing is rated; empty: 0.6 for general, health_care and knowledge, else 0",
     )
     show_document: bool = Field(True, description="false: the ablation without document and reference in view")
     criteria: tuple[Criterion, ...] = Field((), max_length=10, description="a rubric of your own, for every problem")

@@ -73,13 +73,15 @@ def _legend(axes: "Axes") -> None:
 
 
 def _funnel(axes: "Axes", rows: Rows) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     names, totals, oks = zip(*rows[::-1], strict=True)
     axes.barh(names, totals, color=INKS["line"], label="rows")
     axes.barh(names, oks, color=INKS["a"], label="ok")
     for at, (ok, total) in enumerate(zip(oks, totals, strict=True)):
         axes.text(total, at, f" {ok:,}", va="center")
     axes.margins(x=0.14)
-    axes.xaxis.get_major_locator().set_params(integer=True)  # rows are counted
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # rows are counted
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)
     axes.tick_params(left=False)

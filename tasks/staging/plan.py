@@ -153,7 +153,7 @@ def shown_answers(config: Config) -> int:
 
 
 LATER_PAIRING = ("min_chosen_score", "min_margin_spreads", "window", "include_reference")
-FREE = ("creative_writing", "math")  # kinds of problems whose answers are made, and not found in the document
+IN_THE_DOCUMENT = ("general", "health_care", "knowledge")  # problems whose answers are found there, not made
 
 
 def least_support(config: Config) -> float:
@@ -161,13 +161,13 @@ def least_support(config: Config) -> float:
     if not config.rubric.show_document or config.rubric.criteria:
         return 0.0
     least = config.rubric.min_support
-    return least if least is not None else 0.0 if config.task.type in FREE else 0.6
+    return least if least is not None else 0.6 if config.task.type in IN_THE_DOCUMENT else 0.0
 
 
 def least_reference_support(config: Config) -> float:
     """What a reference answer needs of the document."""
     least = config.task.min_support
-    return least if least is not None else 0.0 if config.task.type in FREE else 0.4
+    return least if least is not None else 0.4 if config.task.type in IN_THE_DOCUMENT else 0.0
 
 
 def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Prompts) -> dict[str, Any]:

@@ -54,7 +54,8 @@ def test_the_next_problem_of_a_document_is_told_of_those_before_it(engine: FakeE
 def test_a_rubric_of_ones_own_holds_for_every_problem_and_asks_no_model(engine: FakeEngine, tmp_path: Path) -> None:
     found = all_stages(engine.url, plan_of(config(STRUCTURED, rubric={"criteria": [OWN]})), DOCUMENTS, tmp_path / "j")
     assert len(found["rubrics"]) == len(ok(found["problems"]))
-    assert all(row["criteria"] == [OWN | {"weight": 2.0}] for row in found["rubrics"])
+    own = OWN | {"weight": 2.0, "evidence": None, "support": None, "status": "ok"}
+    assert all(row["criteria"] == [own] for row in found["rubrics"])
     assert "rubric" not in {row["role"] for row in found["generations"]}
     assert ok(found["ratings"])
 

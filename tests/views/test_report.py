@@ -105,7 +105,7 @@ def test_what_is_not_there_is_a_dash_and_no_zero(tmp_path: Path) -> None:
 
 def test_the_page_says_what_the_audits_found(tmp_path: Path) -> None:
     page = report(planted.write(str(tmp_path), "r", planted.judge_that_always_says_2), 0)
-    assert "2 failed" in page and page.index("score_concentration") < page.index("duplicate_problems")
+    assert "3 failed" in page and page.index("score_concentration") < page.index("duplicate_problems")
 
 
 def test_pop_report_writes_beside_the_run_or_where_it_is_told(cli: Cli, tmp_path: Path) -> None:
