@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.config import PairingConfig
-from tasks.pair import Rated, choose, cutoff_of, pair, preferences, trained_on
+from tasks.judging.pairs import Rated, choose, cutoff_of
+from tasks.pair import pair, preferences, trained_on
 from tests.samples import Row, an_answer, config, plan_of, problem
 
 few = settings(max_examples=100, deadline=None)

@@ -5,7 +5,7 @@ from itertools import combinations, islice
 
 import pytest
 
-from tasks.pair import Rated, _by_margin
+from tasks.judging.pairs import Rated, by_margin
 
 
 def answers(count: int, marks: int, seed: int) -> list[Rated]:
@@ -23,7 +23,7 @@ def test_widest_first_then_by_length_gap_and_id(count: int, marks: int) -> None:
     def order(two: tuple[Rated, Rated]) -> tuple[float, int, str, str]:
         return two[1].score - two[0].score, abs(two[0].words - two[1].words), two[0].answer_id, two[1].answer_id
 
-    assert list(_by_margin(rated)) == sorted(combinations(ranked, 2), key=order)
+    assert list(by_margin(rated)) == sorted(combinations(ranked, 2), key=order)
 
 
 def test_the_widest_of_many_costs_no_sort_of_all() -> None:
@@ -36,5 +36,5 @@ def test_the_widest_of_many_costs_no_sort_of_all() -> None:
             return float(self) - float(other)
 
     rated = [Rated(f"a{n}", "", 1, Score(n)) for n in range(200)]
-    assert next(islice(_by_margin(rated), 1))[0].answer_id == "a199"
+    assert next(islice(by_margin(rated), 1))[0].answer_id == "a199"
     assert compared <= 2 * len(rated)  # and not 19,900

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.config import PairingConfig
 from schemas.errors import UserError
-from tasks.pair import pair
+from tasks.pair import READ, pair
 from tests.samples import Row, an_answer, config, plan_of, problem
 
 SCORES = {"ref": 1.6, "a": 1.2, "b": 0.8, "c": 0.4}  # the answers' mean is 0.8: half of what the reference tells
@@ -17,8 +17,11 @@ def paired(
 ) -> Row:
     answers = [an_answer(name, rollout=-1 if name == "ref" else n) for n, name in enumerate(scores)]
     ratings = [{"answer_id": name, "score": value, "status": "ok", "spread": spread} for name, value in scores.items()]
+    rows = {"problems": [problem()], "answers": answers, "rubrics": [{"problem_id": "p0", "status": "ok"}]}
+    read = {name: [{column: row.get(column) for column in columns} for row in (rows | {"ratings": ratings})[name]]
+            for name, columns in READ.items()}  # fmt: skip
     plan = plan_of(config(pairing=pairing, rating={"mode": mode}))
-    return pair(plan, [problem()], answers, [{"problem_id": "p0", "status": "ok"}], ratings)[0]
+    return pair(plan, read["problems"], read["answers"], read["rubrics"], read["ratings"])[0]
 
 
 @pytest.mark.parametrize(
