@@ -172,7 +172,7 @@ def _model_row(plan: Plan, store: Store, trained: TrainedModel) -> Row:
         "model_id": model_id(plan), "parent_model_id": plan.models["policy"],
         "path": below_root(store, str(trained.path)),
         "weights_sha256": trained.weights_sha256, "parameters": trained.parameters, "pairs": kept - left_over,
-        "pairs_too_long": len(trained.prepared.too_long), "example": trained.example.read_text(),
+        "pairs_too_long": len(trained.prepared.too_long), "example": trained.example.read_text(encoding="utf-8"),
         "sample_answer": trained.answer, "status": "candidate", "warnings": "; ".join(trained.warnings) or None,
         "reason": "; ".join(notes) or None,
     } | trained.figures  # fmt: skip

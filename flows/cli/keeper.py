@@ -97,7 +97,7 @@ def is_free(users: IO[str]) -> bool:
 def _forget(folder: Path) -> None:
     """Take the record away, if it is this process's: the folder may have been deleted and made again."""
     with contextlib.suppress(OSError, ValueError):
-        if json.loads((folder / RECORD).read_text())["pid"] == os.getpid():
+        if json.loads((folder / RECORD).read_text(encoding="utf-8"))["pid"] == os.getpid():
             (folder / RECORD).unlink()
 
 

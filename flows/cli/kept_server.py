@@ -169,7 +169,7 @@ def record(folder: Path) -> dict[str, Any] | None:
     if not lives(folder):
         return None
     try:
-        found = json.loads((folder / keeper.RECORD).read_text())
+        found = json.loads((folder / keeper.RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

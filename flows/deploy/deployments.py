@@ -193,7 +193,7 @@ def _content(file: Path) -> Entry:
         UserError: it is not there, or is none of Prefect's.
     """
     try:
-        found: Any = yaml.safe_load(file.read_text())
+        found: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from None
     except yaml.YAMLError as error:

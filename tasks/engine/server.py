@@ -37,7 +37,7 @@ def this_machine(device: str) -> Machine:
     """The cores that this process may use, and whether they multiply bfloat16 in hardware."""
     cores = tuple(psutil.Process().cpu_affinity() or (0,))
     info = Path("/proc/cpuinfo")
-    flags = set(info.read_text().split()) if info.exists() else set()
+    flags = set(info.read_text(encoding="utf-8").split()) if info.exists() else set()
     return Machine(device, cores, bool(_BF16_FLAGS & flags))
 
 

@@ -90,7 +90,7 @@ async def check(bench: Bench, prompts: list[Row], answers: dict[str, str], name:
         raise NotRun(f"lm-eval is not in the runtime environment: run `pop setup --evaluation` ({guarded.tail(1)})")
     if code or not told.exists():
         raise DependencyError(f"IFEval's checkers failed (exit {code}); their log ({log}) ends:\n{guarded.tail()}")
-    return list(json.loads(told.read_text()))
+    return list(json.loads(told.read_text(encoding="utf-8")))
 
 
 async def ifeval(bench: Bench) -> list[Measure]:

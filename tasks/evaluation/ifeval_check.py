@@ -49,7 +49,7 @@ def main(answers: Path, verdicts: Path) -> int:
     except ImportError as error:
         print(f"{error}", file=sys.stderr)
         return MISSING
-    rows = json.loads(answers.read_text())
+    rows = json.loads(answers.read_text(encoding="utf-8"))
     verdicts.write_text(json.dumps([verdict(utils, row) for row in rows]))
     return 0
 

@@ -50,7 +50,7 @@ async def _results(bench: Bench, subject: Subject) -> dict[str, Any]:
     found = sorted(folder.rglob("results_*.json"))
     if code or not found:
         raise DependencyError(f"lm-eval failed (exit {code}); its log ({log}) ends:\n{tail(log)}")
-    return dict(json.loads(Path(found[-1]).read_text()))
+    return dict(json.loads(Path(found[-1]).read_text(encoding="utf-8")))
 
 
 def figures(model_id: str, results: dict[str, Any]) -> list[Measure]:

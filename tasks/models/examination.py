@@ -58,7 +58,7 @@ def examine(model: Resolved, python: Path, trust_remote_code: bool = False) -> E
         if code or not report.exists():
             raise DependencyError(f"the examination of {model.path} died (exit {code}); its log ends:\n{tail(log)}")
         log.unlink(missing_ok=True)
-    found = json.loads(report.read_text())
+    found = json.loads(report.read_text(encoding="utf-8"))
     lists = {key: tuple(found[key]) for key in ("load", "chat", "train", "messages", "prompt_ids", "pair")}
     return Examined(facts=found["facts"], **lists)
 

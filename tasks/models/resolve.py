@@ -158,7 +158,7 @@ def weights_hash(folder: Path) -> str:
     stamp = content_id("stamp", [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files])
     memory = state_dir() / "weights" / f"{stamp}.json"
     if memory.exists():
-        return str(json.loads(memory.read_text())["sha256"])
+        return str(json.loads(memory.read_text(encoding="utf-8"))["sha256"])
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as handle:

@@ -181,7 +181,7 @@ def _write_record(path: Path, pid: int, name: str) -> None:
 def boot() -> str:
     """The name of this start of this machine."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return socket.gethostname()
 
@@ -249,7 +249,7 @@ def end_orphans() -> list[str]:
     ended = []
     for path in (state_dir() / "processes").glob("*.json"):
         try:
-            record = Record(**json.loads(path.read_text()))
+            record = Record(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError, OSError):
             path.unlink(missing_ok=True)
             continue

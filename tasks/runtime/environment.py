@@ -58,7 +58,7 @@ def mark_ready(venv: Path, key: str, device: Device) -> None:
 
 def _ready(venv: Path) -> dict[str, Any]:
     try:
-        record = json.loads((venv / STATE / "ready").read_text())
+        record = json.loads((venv / STATE / "ready").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}

@@ -185,7 +185,7 @@ def _marker(step: Step, venv: Path) -> Path:
 def _done(step: Step, venv: Path, requirements: Path) -> float | None:
     """The seconds that the step took when it was done as it is now; None if it is owed."""
     try:
-        record = json.loads(_marker(step, venv).read_text())
+        record = json.loads(_marker(step, venv).read_text(encoding="utf-8"))
         return float(record["seconds"]) if record["key"] == step.key(requirements) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

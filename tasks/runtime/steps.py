@@ -187,7 +187,7 @@ def pins(device: Device, requirements: Path = REQUIREMENTS) -> dict[str, str]:
     """The versions that the requirement files of a device name: package to version, without a build tag."""
     found = {}
     for name in (file for step in steps_for(device) for file in step.files if not file.endswith("lock.txt")):
-        for line in (requirements / name).read_text().splitlines():
+        for line in (requirements / name).read_text(encoding="utf-8").splitlines():
             package, equals, version = line.split(";")[0].split("#")[0].strip().partition("==")
             if equals:
                 found[package.partition("[")[0]] = version.partition("+")[0]

@@ -323,5 +323,5 @@ _COLUMNS: dict[str, dict[str, str]] = {
 }
 _STATEMENTS = {
     statement.split("CREATE ", 1)[1].replace("(", " ").split()[1].lower(): statement
-    for statement in _VIEWS.read_text().split(";\n") if statement.strip()
+    for statement in _VIEWS.read_text(encoding="utf-8").split(";\n") if statement.strip()
 }  # fmt: skip

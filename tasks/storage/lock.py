@@ -71,7 +71,7 @@ def _tidy(folder: Path) -> None:
 
 def _who(store: Store) -> Holder:
     try:
-        found = json.loads((store.workdir / ".holder.json").read_text())
+        found = json.loads((store.workdir / ".holder.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -121,7 +121,8 @@ class Store:
                 read = file.read(columns=[name for name in wanted if name in there], use_threads=False)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise self._damaged(path, error) from None
-        lacking = dict.fromkeys((later if columns is None else later & set(columns)) - there)
+        grown = {name for name in later if "." not in name}  # fields of structs are null by themselves
+        lacking = dict.fromkeys((grown if columns is None else grown & set(columns)) - there)
         rows: list[Row] = [row | lacking for row in read.to_pylist()]
         return rows
 

@@ -260,7 +260,7 @@ def check(parent: Path, trained: Path, asked: dict[str, Any]) -> dict[str, Any]:
 def main(parent: str, trained: str, asked: str, output: str) -> None:
     """Write the verdict, whole or not at all."""
     temporary = Path(f"{output}.tmp")
-    found = check(Path(parent), Path(trained), json.loads(Path(asked).read_text()))
+    found = check(Path(parent), Path(trained), json.loads(Path(asked).read_text(encoding="utf-8")))
     temporary.write_text(json.dumps(found, indent=1))
     temporary.replace(output)
 

@@ -16,7 +16,7 @@ def set_aside(checkpoints: Path) -> None:
 def checkpoint_step(checkpoints: Path) -> int:
     """The optimizer step of the last whole checkpoint; 0 where there is none."""
     latest = checkpoints / "latest"
-    return _step(latest.read_text()) if latest.exists() else 0
+    return _step(latest.read_text(encoding="utf-8")) if latest.exists() else 0
 
 
 def _step(tag: str) -> int:
@@ -29,7 +29,7 @@ def keep_last_checkpoint(checkpoints: Path) -> bool:
     DeepSpeed names the last whole one in the file `latest`. OpenRLHF deletes by age and would count a torn one.
     """
     latest = checkpoints / "latest"
-    tag = latest.read_text().strip() if latest.exists() else ""
+    tag = latest.read_text(encoding="utf-8").strip() if latest.exists() else ""
     if not tag or not (checkpoints / tag).is_dir():
         shutil.rmtree(checkpoints, ignore_errors=True)
         return False
@@ -58,10 +58,10 @@ def keep_good_checkpoint(paths: Workdir) -> None:
 
 def made_by(checkpoints: Path) -> int:
     """The processes that wrote the last whole checkpoint: each writes its part of the optimizer's state."""
-    folder = checkpoints / (checkpoints / "latest").read_text().strip()
+    folder = checkpoints / (checkpoints / "latest").read_text(encoding="utf-8").strip()
     return len(list(folder.glob("*zero_pp_rank_*_optim_states.pt")))
 
 
 def universal(checkpoints: Path) -> Path:
     """Where the last whole checkpoint lies in the form that any number of processes can read."""
-    return checkpoints / f"{(checkpoints / 'latest').read_text().strip()}_universal"
+    return checkpoints / f"{(checkpoints / 'latest').read_text(encoding='utf-8').strip()}_universal"

@@ -34,7 +34,7 @@ def apply() -> None:
 def has_fast_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether this CPU multiplies bfloat16 natively. Where it does not, float32 is about 8 times quicker."""
     with contextlib.suppress(OSError):
-        words = set(cpuinfo.read_text().split())
+        words = set(cpuinfo.read_text(encoding="utf-8").split())
         return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
     return False
 

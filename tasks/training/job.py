@@ -250,7 +250,7 @@ def claim(job: TrainingJob) -> Workdir:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty where there is none, or a torn one."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -125,7 +125,7 @@ def _readable_by(many: int, job: TrainingJob, paths: Workdir) -> bool:
     """Whether so many processes can go on from the last checkpoint: one of another number is converted for them."""
     if made_by(paths.checkpoints) == many:
         return True
-    source = paths.checkpoints / (paths.checkpoints / "latest").read_text().strip()
+    source = paths.checkpoints / (paths.checkpoints / "latest").read_text(encoding="utf-8").strip()
     arguments = ["--input_folder", str(source), "--output_folder", str(universal(paths.checkpoints))]
     command = [str(job.python), "-m", "deepspeed.checkpoint.ds_to_universal", *arguments, "--inject_missing_state"]
     log = paths.log("universal")

@@ -93,7 +93,8 @@ def test_sql_in_every_format(cli: Cli, fake_root: Path) -> None:
     assert code == 0 and "documents" in table
     parsed = list(csv.DictReader(io.StringIO(cli(*query, "--format", "csv")[1])))
     assert parsed == [{k: str(v) for k, v in row.items()} for row in json.loads(cli(*query, "--format", "json")[1])]
-    assert [row["stage"] for row in parsed] == ["documents", "problems", "answers", "rubrics", "rated answers", "pairs"]
+    stages = ["documents", "problems", "answers", "rubrics", "rated answers", "problems with a signal", "pairs"]
+    assert [row["stage"] for row in parsed] == stages
 
 
 def test_sql_spans_all_runs(cli: Cli, fake_root: Path) -> None:

@@ -53,8 +53,9 @@ def database() -> Iterator[str]:
 
 def ended(process: subprocess.Popen[Any]) -> None:
     """A make and all that it runs."""
-    for child in psutil.Process(process.pid).children(recursive=True)[:1]:
-        child.send_signal(signal.SIGTERM)
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has ended by itself
+        for child in psutil.Process(process.pid).children(recursive=True)[:1]:
+            child.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(60)
 

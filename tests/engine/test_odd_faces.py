@@ -35,7 +35,7 @@ TABLE: list[tuple[str, str, str, str]] = [
     ("answers", "refused", "I can't help with that", "refusal"), ("sheets", "refused", "I can't help", "refusal"),
     ("answers", "empty", "wrote nothing", "empty null blank content_missing"),
     ("sheets", "empty", "wrote nothing", "empty null blank content_missing"), ("sheets", BAD, "", "nul surrogate"),
-    ("sheets", BAD, "not JSON", "finish_stop_half"), ("answers", "ok", "", "nul surrogate finish_stop_half"),
+    ("sheets", BAD, "not JSON", "finish_stop_half"), ("answers", "ok", "", "nul surrogate"),
     # what stands around the text
     ("answers", SAME, "", "two_choices no_usage null_usage empty_usage part_usage str_usage text_usage float_usage "
      "neg_usage null_fields list_usage other_model no_temp small_ctx gone_later quota_later http401_later "

@@ -25,7 +25,7 @@ from tasks.propose import propose
 from tasks.staging.plan import Plan
 from tasks.staging.stage import Round, run_stage
 from tasks.storage.store import Store
-from tests.engine.samples import DOCUMENTS, plan_with, proposed
+from tests.engine.samples import DOCUMENTS, STRUCTURED, plan_with, proposed
 from tests.engine.serving import serving
 from tests.samples import STEPWISE, Quiet, Row, config, plan_of
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("own_records")
         ({"http500": 0.4}, {}, {}),
         ({"disconnect": 0.4}, {}, {}),
         ({"slow": "0.3:0.5"}, {}, {}),
-        ({"hang": 0.15}, {"fault_seed": 4}, {"timeout_sec": 1.0}),
+        ({"hang": 0.15}, {"fault_seed": 6}, {"timeout_sec": 1.0}),
         ({"http500": 0.2, "http429": 0.2, "disconnect": 0.2}, {"retry_after_sec": 0.02}, {}),
     ],
 )
@@ -118,11 +118,17 @@ def picky(status: int, *poison: str) -> Iterator[str]:
         yield f"{address}/v1"
 
 
+def plan_without_support(**engine: Any) -> Plan:
+    """Of a server whose one answer has nothing to do with the document."""
+    free: Row = STRUCTURED | {"task": STRUCTURED["task"] | {"min_support": 0.0}}
+    return plan_of(config(free, engine={"timeout_sec": 5, "max_retries": 5, "max_model_len": 4096} | engine))
+
+
 @pytest.mark.parametrize(("status", "row_status"), [(400, "rejected"), (422, "rejected"), (500, "failed")])
 def test_a_request_that_alone_gets_no_answer_is_a_row_and_is_asked_again_by_the_next_start(
     tmp_path: Path, status: int, row_status: str
 ) -> None:
-    store, plan = Store(str(tmp_path), "r"), plan_with(max_retries=1)
+    store, plan = Store(str(tmp_path), "r"), plan_without_support(max_retries=1)
     with picky(status, "Subject3 ") as url:
         rows = proposed(url, store, plan)
     assert [row["status"] for row in rows] == ["ok"] * 3 + [row_status] + ["ok"] * 8
