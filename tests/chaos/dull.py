@@ -13,7 +13,8 @@ from tasks.engine.fake import __main__ as fake
 from tasks.engine.fake import answers as fake_answers
 from tasks.engine.fake import text as fake_text
 
-WORDS = "Nobody can say anything about that without looking it up somewhere else first, so ask again later on."
+# which are in no fact: an answer of them tells nothing
+WORDS = "Hmm, whatever: honestly nobody knows, maybe somebody finds out tomorrow, perhaps never, who wants guesses."
 
 
 def main(share: float, unfinished: float, arguments: list[str]) -> None:

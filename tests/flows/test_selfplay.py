@@ -36,7 +36,7 @@ Play = Callable[..., dict[str, Any]]
 def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The stand-in runtime with a first model half of whose answers say nothing; the configuration's path."""
     config = standin.make(folder, "structured")
-    (folder / "model/config.json").write_text('{"dull": 0.75}')
+    (folder / "model/config.json").write_text('{"dull": 0.7}')
     for name, value in {"RUNTIME": folder / "runtime", "CACHE": folder / "cache"}.items():
         monkeypatch.setenv(f"POP_{name}", str(value))
     monkeypatch.setenv("STANDIN_STEP_SEC", "0.01")
