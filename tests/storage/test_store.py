@@ -18,7 +18,7 @@ from tasks.engine.journal import Journal
 from tasks.engine.protocol import Generation
 from tasks.storage.lock import run_lock
 from tasks.storage.store import Damaged, Store
-from tests.samples import an_answer
+from tests.samples import Row, an_answer
 
 ROOT = Path(__file__).resolve().parents[2]
 FOOTER = {"stage": "answer", "fingerprint": "f"}
@@ -45,16 +45,17 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_rows_come_back_as_they_were_written(store: Store) -> None:
-    rubric = {
+    criterion: Row = {"name": "n", "gold": None, "description": "d", "weight": 1.0}
+    rubric: Row = {
         "rubric_id": "r",
-        "criteria": [{"name": "n", "gold": None, "description": "d", "weight": 1.0}],
+        "criteria": [criterion],
         "shown_answer_ids": [],
     }
     store.write("rubrics", 0, "shard-00000", [rubric, {"rubric_id": "s", "status": "malformed"}], FOOTER)
     full, failed = store.read("rubrics", 0, "shard-00000")
     later = {"evidence": None, "support": None, "status": None}
     assert full == rubric | {
-        "criteria": [rubric["criteria"][0] | later],
+        "criteria": [criterion | later],
         "run": "r1",
         "problem_id": None,
         "document_id": None,
