@@ -3,7 +3,7 @@
 -- threshold: 0.8
 -- direction: at_most
 -- blocks: yes
--- needs: 10
+-- needs: 30
 SELECT run, round, max(answers) / sum(answers) AS value, sum(answers)::BIGINT AS n,
        'around ' || round(arg_max(place, answers), 1) AS detail
 FROM (
