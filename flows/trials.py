@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flows.views.display import Display
-from schemas.config import Config, ReuseConfig
+from schemas.config import Config
 from schemas.errors import PopError, UserError
+from schemas.preferences import ReuseConfig
 from tasks.staging.chosen import TRIED, Trial, choose, chosen, settled, with_mode
 from tasks.storage.db import connect, rows_of
 from tasks.storage.store import Store

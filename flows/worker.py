@@ -59,7 +59,12 @@ def _watch(worker: int, say: Callable[[str], None]) -> None:
 
 
 def _mark() -> None:
-    """The runs of this process have crashed, and their slot is free."""
+    """The runs of this process have crashed, and their slot is free.
+
+    Where there are none Prefect is not asked: a process to which no server was named would start one, and leave it.
+    """
+    if not (held() or open_flow_runs()):
+        return
     with contextlib.suppress(Exception), get_client(sync_client=True) as client:
         for lease in held():
             with contextlib.suppress(Exception):

@@ -101,7 +101,7 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
         elif part == "models":
-            from schemas.config import ModelConfig
+            from schemas.roles import ModelConfig
 
             model = ModelConfig
     known = sorted(model.model_fields)

@@ -10,9 +10,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from schemas.config import Config, ModelConfig, ReuseConfig, RolesConfig
+from schemas.config import Config
 from schemas.errors import PopError
 from schemas.ids import content_id
+from schemas.preferences import ReuseConfig
+from schemas.roles import ModelConfig, RolesConfig
 from schemas.section import FROZEN
 from schemas.version import package_version
 from tasks.engine.protocol import Engine

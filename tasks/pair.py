@@ -20,8 +20,8 @@ from typing import Any
 from prefect import task
 from prefect.states import Completed
 
-from schemas.config import PairingConfig
 from schemas.ids import content_id, seed_of
+from schemas.preferences import PairingConfig
 from schemas.tables import REFERENCE
 from tasks.answer import prompt_messages
 from tasks.judging.case import COMPARING

@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.gpu.shapes import SHAPES, make_model
 from benchmarks.gpu.watch import Peak, machine
-from schemas.config import EngineConfig, ModelConfig, Sampling
+from schemas.config import EngineConfig
+from schemas.roles import ModelConfig, Sampling
 from tasks.engine.client import Client
 from tasks.engine.group import serve_all
 from tasks.engine.protocol import Request

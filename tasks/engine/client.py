@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from schemas.config import EngineConfig, ModelConfig
+from schemas.config import EngineConfig
 from schemas.errors import UserError
 from schemas.ids import canonical
+from schemas.roles import ModelConfig
 from tasks.engine.calls import Call, Calls, read_by
 from tasks.engine.capabilities import VLLM, Capabilities
 from tasks.engine.counting import Tokens

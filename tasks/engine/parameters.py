@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.config import STANDARD_PARAMS, ModelConfig
 from schemas.ids import content_id
+from schemas.roles import STANDARD_PARAMS, ModelConfig
 
 Params = dict[str, Any]
 

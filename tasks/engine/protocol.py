@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from schemas.config import Sampling
 from schemas.errors import DependencyError
 from schemas.ids import content_id, seed_of
+from schemas.roles import Sampling
 
 Message = dict[str, str]
 # Why a call has no answer, or a part of one: kept as a row's reason, and asked again by the next start.

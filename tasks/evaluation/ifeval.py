@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from schemas.config import Sampling
 from schemas.errors import DependencyError, UserError
+from schemas.roles import Sampling
 from tasks.engine.protocol import Engine, Request
 from tasks.evaluation.bench import Bench, Measure, Subject, Tables
 from tasks.evaluation.heldout import NotRun

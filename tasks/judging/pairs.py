@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from schemas.config import PairingConfig
+from schemas.preferences import PairingConfig
 
 LEAST_MARGIN = 1e-12  # what floating point may make of equal scores
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.config import Config, Sampling
+from schemas.config import Config
 from schemas.errors import UserError
+from schemas.roles import Sampling
 from tasks.models.resolve import Resolved, read_json
 
 ROLES = ("propose", "answer", "rubric", "judge")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.config import Config, ModelConfig
+from schemas.config import Config
 from schemas.errors import DependencyError, UserError
 from schemas.ids import content_id
+from schemas.roles import ModelConfig
 from schemas.section import FROZEN
 from tasks.engine.parameters import with_params
 from tasks.processes.guarded import state_dir

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.config import Config, PairingConfig
+from schemas.config import Config
 from schemas.ids import content_id
+from schemas.preferences import PairingConfig
 from schemas.version import package_version
 from tasks.prompts import Prompts, names_of
 

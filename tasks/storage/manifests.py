@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from schemas.config import ModelConfig
+from schemas.roles import ModelConfig
 from tasks.storage.store import Row, Store
 
 ROUNDS = "manifests/round=*/round.json"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from flows.examining import drawn
-from schemas.config import Sampling
 from schemas.errors import UserError
+from schemas.roles import Sampling
 from tasks.engine.capabilities import VLLM, Capabilities, common, require
 from tasks.engine.drawing import Drawing, filled_in
 from tasks.engine.protocol import Choice, Request

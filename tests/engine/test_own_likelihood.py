@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.config import Sampling
+from schemas.roles import Sampling
 from tasks.answer import answer
 from tasks.engine.client import Client
 from tasks.engine.fake import FakeEngine

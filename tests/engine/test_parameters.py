@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from schemas.config import ModelConfig
 from schemas.errors import UserError
+from schemas.roles import ModelConfig
 from tasks.engine.dialects import DIALECTS, said, word_logprobs
 from tasks.engine.parameters import family_of, params_of, shaped
 from tasks.models.resolve import resolve

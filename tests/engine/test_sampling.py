@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from schemas.config import EngineConfig, ModelConfig, Sampling
+from schemas.config import EngineConfig
 from schemas.load import load_config, presets
+from schemas.roles import ModelConfig, Sampling
 from tasks.engine.client import Client
 from tasks.engine.protocol import Request
 from tasks.engine.server import Machine, vllm_command

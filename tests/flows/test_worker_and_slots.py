@@ -53,6 +53,14 @@ def worker(tmp_path: Path, own_records: None) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT, env=os.environ.copy())
 
 
+def mine(process: psutil.Process, cache: str) -> bool:
+    """Whether a process was started for this test, by whomever: a Prefect server of its own has no parent left."""
+    try:
+        return process.pid != os.getpid() and process.environ().get("POP_CACHE") == cache
+    except psutil.Error:
+        return False
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_ends_with_its_worker_and_leaves_nothing(
     worker: subprocess.Popen[str], tmp_path: Path, how: signal.Signals
@@ -65,6 +73,7 @@ def test_a_run_ends_with_its_worker_and_leaves_nothing(
     assert not psutil.wait_procs(left, timeout=15)[1]
     assert "its worker has ended; start it again" in (tmp_path / "said").read_text()
     assert not list((tmp_path / "cache/processes").glob("*.json"))
+    assert not [one for one in psutil.process_iter() if mine(one, str(tmp_path / "cache"))]
 
 
 def test_only_what_a_worker_started_has_one() -> None:

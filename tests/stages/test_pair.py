@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.config import PairingConfig
+from schemas.preferences import PairingConfig
 from tasks.judging.pairs import Rated, choose, cutoff_of
 from tasks.pair import pair, preferences, trained_on
 from tests.samples import Row, an_answer, config, plan_of, problem

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from schemas.config import PairingConfig
 from schemas.errors import UserError
+from schemas.preferences import PairingConfig
 from tasks.pair import READ, pair
 from tests.samples import Row, an_answer, config, plan_of, problem
 
