@@ -66,8 +66,7 @@ server: $(STAMP)
 
 worker: $(STAMP)
 	@test -n "$$PREFECT_API_URL" || { echo "PREFECT_API_URL names no server: http://machine:4200/api" >&2; exit 2; }
-	@POP_HOME='$(CURDIR)' PYTHONPATH='$(CURDIR)' PREFECT_CLI_PROMPT=false \
-	  $(BIN)/python -m prefect worker start --pool pop --type process
+	@$(BIN)/python -m flows.deploy.worker
 
 deploy: $(STAMP)
 	@$(BIN)/python -m flows.deploy.server --deploy $(ARGS)

@@ -95,7 +95,9 @@ async def free_lost(client: PrefectClient, who: Holder, now: datetime) -> bool:
     """Give back the slot of a run that ended long ago, whose lease the server has lost; whether it was so."""
     if who.end is None or (now - who.end).total_seconds() < LOST_SEC:
         return False
-    await client.update_global_concurrency_limit(LIMIT, GlobalConcurrencyLimitUpdate(active_slots=0))
+    taken = (await client.read_global_concurrency_limit_by_name(LIMIT)).active_slots
+    left = GlobalConcurrencyLimitUpdate(active_slots=max(0, taken - 1))  # the others may be held by runs that live
+    await client.update_global_concurrency_limit(LIMIT, left)
     return True
 
 
@@ -107,6 +109,7 @@ async def _asked(client: PrefectClient, path: str, body: dict[str, Any]) -> Any:
 async def _tell(say: Callable[[str], None]) -> None:
     """Say whom this run waits for: soon, when that changes, and now and then."""
     said, before = 0.0, ""
+    seen: Holder | None = None
     await asyncio.sleep(FIRST_WORD_SEC)
     async with get_client() as client:
         while True:
@@ -118,6 +121,8 @@ async def _tell(say: Callable[[str], None]) -> None:
                 if text != before or now - said > SAY_AGAIN_SEC:
                     say(text)
                     said, before = now, text
-                if who and await free_lost(client, who, datetime.now(UTC)):
+                # seen twice: the server writes its events down with a delay, and the slot may just have been taken
+                if who and who == seen and await free_lost(client, who, datetime.now(UTC)):
                     say(f"the limit `{LIMIT}` was still held for {who.run}, which has ended; it is free again")
+                seen = who
             await asyncio.sleep(LOOK_SEC)

@@ -8,8 +8,9 @@ from typing import Any
 
 from flows.views.display import Display
 from schemas.config import Config
-from schemas.errors import PopError, UserError
+from schemas.errors import DependencyError, PopError, UserError
 from schemas.preferences import ReuseConfig
+from tasks.engine.tries import TooManyFailures
 from tasks.staging.chosen import TRIED, Trial, choose, chosen, settled, with_mode
 from tasks.storage.db import connect, rows_of
 from tasks.storage.store import Store
@@ -33,7 +34,9 @@ async def with_chosen_mode(config: Config, store: Store, display: Display, run_r
         there = Store(f"{store.base}/trials" if store.local else f"{store.root}/{store.run}/trials", mode)
         try:
             await run_round(_small(config, mode, first), there, 0, display, None)
-        except (UserError, PopError) as error:
+        except PopError as error:
+            if isinstance(error, DependencyError) and not isinstance(error, TooManyFailures):
+                raise  # an outage says nothing of the mode
             trials.append(Trial(mode, failed=" ".join(str(error).split())[:200]))
         else:
             first = first or mode

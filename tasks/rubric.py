@@ -173,9 +173,9 @@ def grounded(rubric: Rubric | GroundedRubric, document: Row, least: float) -> Cr
             if row["support"] < least:
                 row["status"] = UNGROUNDED
                 said = f"{' '.join((quote or '').split())[:80]!r}"
-                why = "has no evidence" if not quote else f"quotes {said}, which says too little of its gold fact"
+                lacks = "says too little of its gold fact" if there else "is not there"
                 faults.append(
-                    f"{criterion.name!r} " + (why if there or not quote else f"quotes {said}, which is not there")
+                    f"{criterion.name!r} " + (f"quotes {said}, which {lacks}" if quote else "has no evidence")
                 )
         rows.append(row)
     if faults:

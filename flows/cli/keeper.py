@@ -53,6 +53,8 @@ def main(folder: Path, idle_sec: float, database: str, place: str) -> None:
 
 def identity(database: str) -> list[int] | None:
     """Which file a database is now; None where there is none. Who deletes it and makes another has another one."""
+    if not database:  # it is no file
+        return None
     try:
         found = Path(database).stat()
     except OSError:

@@ -194,10 +194,10 @@ def place() -> str:
 
 
 def kept() -> list[tuple[Path, dict[str, Any], bool]]:
-    """Every kept server of this user: folder, what it says, whether a command uses it."""
+    """Every kept server of this user here: folder, what it says, whether a command uses it."""
     found = []
     for folder in sorted(_folders().glob("*")):
-        if one := record(folder):
+        if (one := record(folder)) and one["place"] == place():  # elsewhere its pid is somebody else's
             with (folder / keeper.USERS).open("w") as users:
                 found.append((folder, one, not keeper.is_free(users)))
     return found

@@ -3,12 +3,12 @@
 Prefect itself would retry for minutes, and end in a traceback of a hundred lines.
 """
 
-import base64
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import httpx
 
+from flows.credentials import headers
 from schemas.errors import DependencyError, PopError
 
 PATIENCE_SEC = 8.0
@@ -72,15 +72,10 @@ def _asked(url: str) -> httpx.Response:
     from prefect.settings import get_current_settings
 
     api, shown = get_current_settings().api, _shown(url)
-    headers = {}
-    if api.auth_string is not None:
-        headers["Authorization"] = "Basic " + base64.b64encode(api.auth_string.get_secret_value().encode()).decode()
-    elif api.key is not None:
-        headers["Authorization"] = f"Bearer {api.key.get_secret_value()}"
     verify = False if api.tls_insecure_skip_verify else (api.ssl_cert_file or True)
     try:
         with httpx.stream(
-            "GET", f"{url}/admin/version", headers=headers, timeout=PATIENCE_SEC, verify=verify
+            "GET", f"{url}/admin/version", headers=headers(), timeout=PATIENCE_SEC, verify=verify
         ) as answer:
             answer.read()
             return answer

@@ -78,8 +78,8 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
     def on_term(*_: object) -> None:
         raise Terminated
 
-    signal.signal(signal.SIGTERM, on_term)
     kept_server.ready(err)
+    signal.signal(signal.SIGTERM, on_term)
     flow = _Flow(work)
     flow.start()
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from flows.credentials import headers
 from flows.settings import HEARTBEAT_SEC
 
 SILENT_SEC = 3.0 * HEARTBEAT_SEC
@@ -75,5 +76,5 @@ class DeadRuns:
         return bool(self._asked("events/filter", filter=wanted, limit=1)["events"])
 
     def _asked(self, path: str, **body: Any) -> Any:
-        answer = httpx.post(f"{self._url}/{path}", json=body, timeout=30)
+        answer = httpx.post(f"{self._url}/{path}", json=body, headers=headers(), timeout=30)
         return answer.raise_for_status().json()

@@ -33,12 +33,12 @@ from pydantic import ValidationError
 from flows.deploy import kept
 from flows.deploy.automation import mark_dead_runs_as_crashed
 from flows.deploy.kept import Entry, Settings
+from flows.deploy.server import POOL, say
 from flows.slots import LIMIT
 from schemas.config import Config
 from schemas.errors import RETRY, DependencyError, PopError, UserError
 from schemas.load import PROJECT
 
-POOL = "pop"
 FILE = PROJECT / "prefect.yaml"
 STEP_SEC = 300.0
 ROOM = 5000 - 2  # letters that a variable of Prefect holds
@@ -149,11 +149,6 @@ async def make_limit(client: PrefectClient, reset: bool = False) -> None:
         await client.update_global_concurrency_limit(LIMIT, GlobalConcurrencyLimitUpdate(limit=1, active=True))
 
 
-def say(text: str) -> None:
-    """One line of news."""
-    print(text, file=sys.stderr, flush=True)
-
-
 async def _server(client: PrefectClient, entry: Entry) -> Entry | None:
     """A deployment as the server has it; None where it has none."""
     flow: Flow[..., Any] = load_flow_from_entrypoint(entry["entrypoint"])
@@ -208,13 +203,16 @@ def _prefect_deploy(content: Entry) -> None:
     """Prefect's own command, with a file of that content.
 
     Raises:
-        DependencyError: it ends with an error.
+        DependencyError: it ends with an error, or not at all.
     """
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "prefect.yaml"
         whole.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(whole)]
-        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=STEP_SEC, check=False)
+        try:
+            done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=STEP_SEC, check=False)
+        except subprocess.TimeoutExpired:
+            raise DependencyError(f"the deployments were not made within {STEP_SEC:.0f} s: {RETRY}") from None
     if done.returncode:
         raise DependencyError(f"the deployments could not be made:\n{(done.stderr or done.stdout)[-2000:]}")
 

@@ -163,5 +163,5 @@ def correlation(found: Sequence[Points]) -> float | None:
 def _measure(
     model_id: str, metric: str, found: tuple[float | None, float | None, float | None], n: int
 ) -> Measure:  # fmt: skip
-    why = None if n else "no problem has anything to find: no gold fact has a word of its document beyond the problem"
+    why = None if n else "no problem has this figure: no answer of it is ok, or there is nothing in it to be found"
     return Measure(model_id, metric, *found, n=n, status="ok" if n else "not_run", reason=why)

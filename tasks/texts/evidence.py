@@ -75,7 +75,8 @@ def evidence_of(fact: str, document: str, title: str | None = None) -> tuple[str
 def _passages(document: str) -> Iterator[str]:
     """Every sentence, every two and every three in a row."""
     parts = sentences(document) or [document]
-    rest = document.rstrip()[document.rstrip().rfind(parts[-1][-20:]) + 20 :].strip() if parts[-1] in document else ""
+    text, last = document.rstrip(), parts[-1].rstrip()
+    rest = text[text.rfind(last) + len(last) :].strip() if last in text else ""  # what no full stop ends
     parts += [rest] if rest else []
     for size in range(1, WINDOW + 1):
         for at in range(max(0, len(parts) - size + 1)):

@@ -85,41 +85,11 @@ _STEPS_ASIDE = re.compile(
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"[\"“„«][^\"“”„«»]{8,}[\"”“»]")
-_EMPTY = frozenset(
-    [
-        "that",
-        "this",
-        "with",
-        "have",
-        "about",
-        "what",
-        "some",
-        "from",
-        "your",
-        "question",
-        "request",
-        "answer",
-        "topic",
-        "information",
-        "help",
-        "sorry",
-        "unfortunately",
-        "however",
-        "able",
-        "something",
-        "anything",
-        "else",
-        "asking",
-        "suggest",
-        "would",
-        "could",
-        "should",
-        "person",
-        "better",
-        "please",
-        "more",
-    ]
-)
+_EMPTY = frozenset((
+    "that", "this", "with", "have", "about", "what", "some", "from", "your", "question", "request", "answer",
+    "topic", "information", "help", "sorry", "unfortunately", "however", "able", "something", "anything",
+    "else", "asking", "suggest", "would", "could", "should", "person", "better", "please", "more",
+))  # fmt: skip
 
 
 def refuses(text: str, problem: str = "") -> bool:

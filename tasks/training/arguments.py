@@ -4,7 +4,9 @@ from schemas.errors import CheckFailed
 from tasks.training.job import Prepared, TrainingJob, Workdir
 
 
-def dpo_arguments(job: TrainingJob, prepared: Prepared, paths: Workdir, resume: bool) -> list[str]:
+def dpo_arguments(
+    job: TrainingJob, prepared: Prepared, paths: Workdir, resume: bool, converted: bool = False
+) -> list[str]:
     """The arguments of openrlhf.cli.train_dpo, every one that matters stated: its defaults are not the paper's."""
     values: dict[str, object] = {
         "model.model_name_or_path": paths.base(job),
@@ -45,7 +47,8 @@ def dpo_arguments(job: TrainingJob, prepared: Prepared, paths: Workdir, resume: 
         "ckpt.output_dir": paths.saving,
         "ckpt.path": paths.checkpoints,
         "ckpt.save_steps": job.save_steps,
-        "ckpt.max_num": 2,  # with 1, the only one is deleted before its successor is written
+        # with one less, the only one is deleted before its successor is written; a converted one lies beside its source
+        "ckpt.max_num": 3 if converted else 2,
         "ckpt.max_mem": 100_000_000,
         "logger.logging_steps": 1,
         "logger.tensorboard_dir": paths.events,
@@ -60,6 +63,7 @@ def dpo_arguments(job: TrainingJob, prepared: Prepared, paths: Workdir, resume: 
         "ref.offload": job.ref_offload,
         "ds.packing_samples": job.packing,
         "ckpt.load_enable": resume,
+        "ds.use_universal_ckpt": converted,
     }
     stated = [text for name, value in values.items() for text in (f"--{name}", str(value))]
     betas = ["--adam.betas", str(job.adam_beta1), str(job.adam_beta2)]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tasks.training.job import Workdir, read_rows
 
+UNIVERSAL = "_universal"  # at the end of the name of a checkpoint that was converted: it is no step of its own
+
 
 def set_aside(checkpoints: Path) -> None:
     """Let the next try begin anew, and keep them for whoever wants to know."""
@@ -46,7 +48,8 @@ def keep_good_checkpoint(paths: Workdir) -> None:
     once; if the model is broken again, the next training begins anew.
     """
     broken_at = min((row["step"] for row in read_rows(paths.metrics) if row["loss"] is None), default=None)
-    tags = sorted((path.name for path in paths.checkpoints.glob("*") if path.is_dir()), key=_step)
+    folders = (path for path in paths.checkpoints.glob("*") if path.is_dir())
+    tags = sorted((path.name for path in folders if not path.name.endswith(UNIVERSAL)), key=_step)
     good = [tag for tag in tags if broken_at is None or _step(tag) < broken_at]
     doubted = paths.broken.exists()
     paths.broken.touch()
@@ -57,11 +60,14 @@ def keep_good_checkpoint(paths: Workdir) -> None:
 
 
 def made_by(checkpoints: Path) -> int:
-    """The processes that wrote the last whole checkpoint: each writes its part of the optimizer's state."""
+    """The processes that wrote the last whole checkpoint: each writes its part of the optimizer's state.
+
+    0 where it is in one piece (ZeRO stage 0), which any number of processes reads as it is.
+    """
     folder = checkpoints / (checkpoints / "latest").read_text(encoding="utf-8").strip()
     return len(list(folder.glob("*zero_pp_rank_*_optim_states.pt")))
 
 
 def universal(checkpoints: Path) -> Path:
     """Where the last whole checkpoint lies in the form that any number of processes can read."""
-    return checkpoints / f"{(checkpoints / 'latest').read_text(encoding='utf-8').strip()}_universal"
+    return checkpoints / f"{(checkpoints / 'latest').read_text(encoding='utf-8').strip()}{UNIVERSAL}"

@@ -110,9 +110,8 @@ def _launch(job: TrainingJob, prepared: Prepared, paths: Workdir, follow: Callab
         shutil.rmtree(paths.events, ignore_errors=True)
         paths.metrics.unlink(missing_ok=True)
     shutil.rmtree(paths.saving, ignore_errors=True)
-    arguments = ["--pop-metrics", str(paths.metrics), *dpo_arguments(job, prepared, paths, resume)]
-    if resume and made_by(paths.checkpoints) != many:
-        arguments.append("--ds.use_universal_ckpt")
+    converted = resume and made_by(paths.checkpoints) not in (0, many)
+    arguments = ["--pop-metrics", str(paths.metrics), *dpo_arguments(job, prepared, paths, resume, converted)]
     command = [*launcher(job, many), str(SCRIPTS / "launch.py"), *arguments]
     guarded = Guarded("the trainer", command, environment(job, paths, many), paths.log("train"))
     code = guarded.wait(job.timeout_sec, tick=follow)
@@ -123,7 +122,7 @@ def _launch(job: TrainingJob, prepared: Prepared, paths: Workdir, follow: Callab
 
 def _readable_by(many: int, job: TrainingJob, paths: Workdir) -> bool:
     """Whether so many processes can go on from the last checkpoint: one of another number is converted for them."""
-    if made_by(paths.checkpoints) == many:
+    if made_by(paths.checkpoints) in (0, many):
         return True
     source = paths.checkpoints / (paths.checkpoints / "latest").read_text(encoding="utf-8").strip()
     arguments = ["--input_folder", str(source), "--output_folder", str(universal(paths.checkpoints))]

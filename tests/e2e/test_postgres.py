@@ -73,6 +73,8 @@ def test_four_rounds_at_once_on_two_workers(database: str, tmp_path: Path) -> No
         worker = subprocess.Popen([*make, "worker"], cwd=PROJECT, env=env | {"PREFECT_API_URL": api})
         httpx.patch(f"{api}/v2/concurrency_limits/gpu", json={"limit": 4}, timeout=60).raise_for_status()
         assert len(_workers(api, 2)) == 2
+        beating = [one.environ().get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY") for one in _under(worker)]
+        assert "30" in beating  # by whose absence its dead runs are known
         config = fake_config("training.enabled=false", "gate.audits=off").model_dump(mode="json")
         parameters = {"config": config, "run": "r0", "root": str(tmp_path)}
         asked(f"{api}/deployments/{deployment}/create_flow_run", {"parameters": parameters})
@@ -89,6 +91,10 @@ def test_four_rounds_at_once_on_two_workers(database: str, tmp_path: Path) -> No
     finally:
         for one in filter(None, (worker, server)):
             ended(one)
+
+
+def _under(process: subprocess.Popen[Any]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
 
 
 def _deployment(api: str, server: subprocess.Popen[Any]) -> str:

@@ -39,6 +39,7 @@ def test_two_processes_killed_and_one_that_goes_on(tmp_path: Path, monkeypatch: 
         train(job, until_the_fifth)
     train(replace(job, processes=1), lambda row: one.update({row["step"]: row["loss"]}))
     train(replace(job, processes=1, workdir=tmp_path / "alone"), lambda row: alone.update({row["step"]: row["loss"]}))
-    assert (tmp_path / "work/logs/universal.log").exists() and sorted(one) == list(range(1, 9)) == sorted(alone)
+    assert (tmp_path / "work/logs/universal.log").exists() and not (tmp_path / "work/checkpoints.bad").exists()
+    assert sorted(one) == list(range(1, 9)) == sorted(alone)
     for step, loss in {**one, **two}.items():
         assert loss == pytest.approx(alone[step], abs=1e-3)

@@ -6,6 +6,7 @@ import pytest
 
 from schemas.errors import UserError
 from schemas.preferences import PairingConfig
+from tasks.judging.pairs import Rated, choose
 from tasks.pair import READ, pair
 from tests.samples import Row, an_answer, config, plan_of, problem
 
@@ -62,3 +63,14 @@ def test_settings_that_are_off_leave_the_fingerprint_as_it_was() -> None:
     assert before.fingerprints["pair"] != after.fingerprints["pair"]
     with pytest.raises(UserError, match="lower end first"):
         config(pairing={"window": (0.9, 0.1)})
+
+
+def test_a_narrower_pair_may_be_wider_in_the_judges_own_spread() -> None:
+    sure, unsure = 0.05, 1.0
+    rated = [
+        Rated("a", "one", 1, 1.9, spread=unsure),
+        Rated("b", "two", 1, 1.7, spread=sure),
+        Rated("c", "three", 1, 1.0, spread=sure),
+    ]
+    (found,) = choose(rated, PairingConfig(min_margin_spreads=2.0))
+    assert found.status == "ok" and found.two and [one.answer_id for one in found.two] == ["b", "c"]

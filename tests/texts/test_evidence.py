@@ -53,3 +53,14 @@ def test_a_quote_is_the_documents_own_words(quote: str, there: bool) -> None:
 def test_a_quote_may_differ_in_form_and_stand_inside_an_unspaced_run() -> None:
     assert is_quoted("The first fluid", "The ﬁrst ﬂu\u00adid of １２ drops.") and is_quoted("12 drops", "of １２ drops")
     assert is_quoted("制造胆汁", "肝脏储存糖原。它制造胆汁，分解药物。") and not is_quoted("制造糖原", "它制造胆汁。")
+
+
+def test_what_no_full_stop_ends_is_a_passage_whole() -> None:
+    found, support = evidence_of(
+        "Diabetes harms the retina", "The eye is small. It is so. Diabetes harms the retina badly"
+    )
+    assert (found, support) == ("Diabetes harms the retina badly", 1.0)
+    assert (
+        evidence_of("harms the eye", "a text without an end that harms the eye   ")[0]
+        == "a text without an end that harms the eye"
+    )
