@@ -25,7 +25,7 @@ help:
 	@echo "                UI stays (ARGS=--reset: nothing does; also with make server)"
 	@echo "make test       all tests, the real server, model and trainer included"
 	@echo "make chaos      KILLS=200 kills of controller, server and trainer at random moments, nothing lost (ARGS=--seed=7)"
-	@echo "make bench      all benchmarks, medians of three, into benchmarks/RESULTS.md; hours (ARGS='sampler busy --runs 1')"
+	@echo "make bench      all benchmarks into benchmarks/RESULTS.md, medians of three; hours (ARGS='sampler busy --runs 1')"
 	@echo "make automation marks runs whose process died as crashed, at the Prefect server of PREFECT_API_URL"
 	@echo "make learning   does it learn what it is told? a judge right by rule, controls; 90 minutes (QUICK=1: 15)"
 	@echo "make lint       ruff, mypy and the check that imports stay light"

@@ -24,12 +24,12 @@ from benchmarks.standin import FastEngine
 from flows import settings  # noqa: F401  (Prefect's settings, before Prefect)
 from schemas.config import Config
 from schemas.load import load_config
+from tasks.judging import MODES
 from tasks.runtime.default_model import default_model
 from tasks.staging.stage import Round
 from tasks.storage.db import connect
 from tasks.storage.store import Store
 
-MODES = ("likelihood", "logprob", "pointwise", "pairwise", "anchor")
 MOST_MS_A_CALL, LONGEST_PAUSE_MS = 1.0, 50.0
 _BEAT_SEC = 0.005
 

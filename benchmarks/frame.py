@@ -72,9 +72,9 @@ def machine() -> Row:
 
 
 def stamp() -> Row:
-    """Date, commit (with a + where files differ from it), machine, and how busy it was before."""
+    """Date, commit (with a + where files differ from it, the results aside), machine, and how busy it was before."""
     commit = _git("rev-parse", "--short", "HEAD") or "unknown"
-    changed = "+" if _git("status", "--porcelain", "--untracked-files=no") else ""
+    changed = "+" if _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/RESULTS.md") else ""
     load = round(os.getloadavg()[0], 1)
     return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit + changed, "load": load, "machine": machine()}
 

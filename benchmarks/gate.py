@@ -42,7 +42,7 @@ def pool_of(run: str | None) -> Pool:
         "SELECT list(score) FROM ratings t JOIN answers USING (run, round, answer_id) "
         "WHERE rollout >= 0 AND score IS NOT NULL GROUP BY t.run, t.round, t.problem_id"
     )
-    rows = connect(Store(root, name)).execute(query).fetchall()
+    rows = connect(Store(root or ".", name)).execute(query).fetchall()
     return [scores for (scores,) in rows if len(scores) >= 2 * ANSWERS]
 
 

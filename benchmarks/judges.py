@@ -10,16 +10,14 @@ probes.
 """
 
 import argparse
+import json
 import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from statistics import fmean
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from tasks.evaluation.ordering import Graded, ordering
+from benchmarks.ordering import Graded, ordering
 from tasks.evaluation.statistics import wilson
 from tasks.storage.db import connect, rows_of
 from tasks.storage.store import Row, Store
@@ -102,11 +100,8 @@ def let_through(store: Store, round_: int) -> list[str]:
         SELECT c.gold, d.text, d.title FROM criteria c JOIN documents d USING (run, round, document_id)
         WHERE c.round = ? AND c.gold IS NOT NULL AND d.status = 'ok' AND coalesce(c.status, 'ok') = 'ok'
     """, [round_])  # fmt: skip
-    stop = (
-        "\n\n"
-        if "\\n\\n" in str(con.execute("SELECT config FROM manifests WHERE round = ?", [round_]).fetchall())
-        else ""
-    )
+    asked = con.execute("SELECT config->'$.sampling.answer.stop' FROM manifests WHERE round = ?", [round_]).fetchone()
+    stop = next(iter(json.loads(asked[0]) or ()), "") if asked and asked[0] else ""
     whole = [row for row in answers if row["status"] == "ok" and row["final"]]
     kinds = {
         "not whole": [row for row in whole if unfinished(row["final"], stop)],

@@ -1,12 +1,13 @@
 """Looking at 300 runs: `pop status` and `pop sql --all` as a person types them, each as a process, twice. Promise: 2 s
 and 5 s on two quiet cores.
 
-    python -m benchmarks.looking [RUNS]
+    python -m benchmarks.looking [--count 300]
 
 The runs are copies of one round of the stand-in server under names of their own, in a new folder: 8 documents in two
 shards, some 40 files a run. Beside the seconds stand those of the CPU, since the clock's depend on what else goes on.
 """
 
+import argparse
 import json
 import os
 import resource
@@ -15,8 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
+from benchmarks import frame
+from benchmarks.frame import Figure
 from schemas.load import PROJECT
 
 ROUND = (
@@ -61,25 +65,27 @@ def make_runs(root: Path, count: int) -> None:
         path.write_text(json.dumps(manifest, indent=1))
 
 
-def main() -> None:
-    """Print a table, and exit with 1 where a promise is broken."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 300
-    broken = False
+def measure(given: argparse.Namespace) -> list[Figure]:
+    """Every look twice."""
+    figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        make_runs(root, count)
-        files = sum(1 for path in root.rglob("*") if path.is_file())
-        print(f"{count} runs, {files} files; load {os.getloadavg()[0]:.1f}", flush=True)
-        print("| look | allowed | first | CPU | again | CPU |\n| --- | --- | --- | --- | --- | --- |")
+        make_runs(root, given.count)
+        frame.note(f"{given.count} runs, {sum(1 for path in root.rglob('*') if path.is_file())} files")
         for name, allowed, arguments in LOOKS:
-            (first, first_cpu), (again, again_cpu) = pop(root, *arguments), pop(root, *arguments)
-            print(
-                f"| {name} | {allowed:.0f} s | {first:.1f} s | {first_cpu:.1f} s | {again:.1f} s | {again_cpu:.1f} s |",
-                flush=True,
-            )
-            broken = broken or max(first, again) > allowed
-    sys.exit(broken)
+            for when in ("first", "again"):
+                seconds, cpu = pop(root, *arguments)
+                figures.append(Figure(f"{name}, {when}", seconds, "s", f"<= {allowed:g}"))
+                figures.append(Figure(f"{name}, {when}: CPU", cpu, "s"))
+    return figures
 
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Sizes."""
+    parser.add_argument("--count", type=int, default=300, help="runs to look at")
+
+
+main = partial(frame.main, __doc__, measure, options, runs=1)
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,22 +17,20 @@ import contextlib
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
 from pydantic import ValidationError
 
 from benchmarks.latency_model import CARDS, QWEN_7B, Engine, Job
 from benchmarks.model_answers import ModelAnswers, Said, rendered, tokenized
-from tasks.engine.fake.process import bound
+from tasks.engine.fake.process import FakeEngine, bound, end_with_starter
 from tasks.engine.fake.schema import SchemaError
 from tasks.engine.fake.wire import RequestError
 
@@ -221,7 +219,7 @@ def _error(message: str, status: int) -> web.Response:
     return _json({"error": about}, status)
 
 
-class ModelledEngine:
+class ModelledEngine(FakeEngine):
     """The server in a process of its own.
 
     Example:
@@ -232,59 +230,22 @@ class ModelledEngine:
         options: the command line's switches.
     """
 
-    def __init__(self, **options: float | str) -> None:
-        self._arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-        self._process: subprocess.Popen[bytes] | None = None
-        self._port = 0
-
-    @property
-    def url(self) -> str:
-        """What a client takes as its base URL."""
-        return f"http://127.0.0.1:{self._port}/v1"
+    module = "benchmarks.model_server"
 
     def load(self) -> dict[str, Any]:
         """See `ModelServer.load`."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/pop/load", timeout=60) as answer:
-            found: dict[str, Any] = json.loads(answer.read())
-        return found
+        return dict(json.loads(self._get("/pop/load")))
 
     def watch(self, pid: int) -> None:
         """See `ModelServer.watch`."""
         url = f"http://127.0.0.1:{self._port}/pop/watch/{pid}"
         urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=60).close()
 
-    def __enter__(self) -> Self:
-        with bound(0) as sock:  # handed over bound, so that nobody can take the port in between
-            self._port = sock.getsockname()[1]
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.model_server", f"--fd={sock.fileno()}", *self._arguments],
-                stdin=subprocess.PIPE, pass_fds=[sock.fileno()], cwd=Path(__file__).parents[1],
-            )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(OSError):
-                self.load()
-                return self
-            time.sleep(0.02)
-        self.__exit__(None, None, None)
-        raise RuntimeError("the modelled server does not answer")
-
-    def __exit__(self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-
 
 def _length(given: str) -> tuple[str, tuple[float, float]]:
     name, _, value = given.partition("=")
     median, _, deviation = value.partition(":")
     return name, (float(median), float(deviation or 0.0))
-
-
-def _end_with_starter() -> None:
-    while os.read(0, 1024):
-        pass
-    os._exit(0)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -310,7 +271,7 @@ async def serve(given: argparse.Namespace) -> None:
     """Serve until a signal."""
     card = CARDS[given.card]
     if given.seats:
-        card = type(card)(**{**vars(card), "seats": given.seats})
+        card = replace(card, seats=given.seats)
     answers = ModelAnswers(given.model, given.max_model_len, dict(given.length), given.seed)
     clock = Clock(Engine(card, QWEN_7B, given.kv_tokens), given.speed)
     runner = web.AppRunner(ModelServer(given.model, given.max_model_len, answers, clock).app(), access_log=None)
@@ -326,7 +287,7 @@ def main() -> None:
     with contextlib.suppress(OSError):
         os.nice(-10)  # it stands for a card of its own: on a machine with others it must not be late
     if given.fd is not None:
-        threading.Thread(target=_end_with_starter, daemon=True).start()
+        threading.Thread(target=end_with_starter, daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(given))
 

@@ -20,11 +20,11 @@ from statistics import correlation, fmean
 
 from benchmarks import frame, real
 from benchmarks.frame import Figure
-from benchmarks.trainer import default_model
+from tasks.judging import MODES
+from tasks.runtime.default_model import default_model
 from tasks.storage.db import connect
 from tasks.storage.store import Store
 
-MODES = ("likelihood", "logprob", "pointwise", "anchor", "pairwise")
 Scores = dict[str, dict[str, float]]  # by problem, then answer
 RATED = """
     SELECT problem_id, answer_id, rollout, score FROM ratings JOIN answers USING (run, round, answer_id, problem_id)
@@ -64,7 +64,7 @@ async def rated(given: argparse.Namespace, folder: Path) -> list[Figure]:
     """Every mode once."""
     figures: list[Figure] = []
     scores: dict[str, Scores] = {}
-    async with real.served(default_model(), folder) as server:
+    async with real.served(default_model(frame.note), folder) as server:
         source = ["rating.mode=likelihood"]
         await real.pipeline(server.urls[0], folder, given, source, run="source")
         for mode in MODES:

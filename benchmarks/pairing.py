@@ -32,6 +32,7 @@ from tasks.pair import READ, pair_task
 from tasks.staging.plan import Plan, make_plan
 from tasks.staging.stage import Round
 from tasks.storage.store import Store
+from tests.samples import Quiet
 
 PROBLEMS, ANSWERS = 64, 32  # of a shard, of a problem
 # i: the problem's number; k: the answer's; a: 0 for the reference, then 1, 2, …
@@ -49,28 +50,6 @@ QUERIES = {
     + " AS ratings",
 }  # fmt: skip
 EACH_ANSWER = ("answers", "ratings")
-
-
-class Silent:
-    """Shows nothing."""
-
-    def __init__(self) -> None:
-        self.done: dict[str, int] = {}
-
-    def say(self, text: str) -> None:
-        """Nothing."""
-
-    def expect(self, stage: str, shards: int) -> None:
-        """Nothing."""
-
-    def call(self, stage: str) -> None:
-        """Nothing."""
-
-    def shard(self, stage: str, reused: bool) -> None:
-        """Nothing."""
-
-    def reused(self, stage: str, shards: int) -> None:
-        """Nothing."""
 
 
 def plan() -> Plan:
@@ -108,7 +87,7 @@ def write(store: Store, table: str, shard: str, made: pa.Table) -> None:
 
 async def pair_all(store: Store) -> int:
     """The stage over all shards; how many pairs there are."""
-    round_ = Round(plan(), store, {}, Silent())
+    round_ = Round(plan(), store, {}, Quiet())
     done = [await pair_task.fn(round_, shard) for shard in store.files("answers", 0)]
     return sum(one["pairs"] for one in done)
 

@@ -91,17 +91,21 @@ def round_at(
         started = subprocess.Popen(
             [*command, *(word for one in made for word in ("--set", one))], cwd=ROOT, stdout=stream, stderr=stream
         )
-        started_as(started.pid)
         cpu: list[float] = []
         peak = 0.0
-        while started.poll() is None:
-            with contextlib.suppress(psutil.Error):
-                process = psutil.Process(started.pid)
-                peak = max(peak, process.memory_info().rss / 2**20)
-                if (folder / "runs" / run).exists():
-                    used = process.cpu_times()
-                    cpu.append(used.user + used.system)
-            time.sleep(EVERY_SEC)
+        try:
+            started_as(started.pid)
+            while started.poll() is None:
+                with contextlib.suppress(psutil.Error):
+                    process = psutil.Process(started.pid)
+                    peak = max(peak, process.memory_info().rss / 2**20)
+                    if (folder / "runs" / run).exists():
+                        used = process.cpu_times()
+                        cpu.append(used.user + used.system)
+                time.sleep(EVERY_SEC)
+        finally:
+            started.terminate()  # where something else has failed; one that has ended hears nothing
+            started.wait(20)
     if started.returncode:
         raise RuntimeError(f"pop round ended with {started.returncode}: {log.read_text()[-3000:]}")
     return Ran(Store(str(folder / "runs"), run), time.monotonic() - began, cpu[-1] - cpu[0], peak)

@@ -11,7 +11,6 @@ the benchmark's are its own.
 import argparse
 import asyncio
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -28,15 +27,17 @@ from benchmarks import frame
 from benchmarks.frame import Figure
 from benchmarks.gpu.serve import BENCH
 from benchmarks.pipeline import RUN, Ran, round_at
-from benchmarks.trainer import default_model
 from schemas.config import EngineConfig
 from tasks.engine.group import Group, serve_all
+from tasks.engine.load import read_metrics
 from tasks.engine.server import Served, free_port, this_machine, vllm_command, vllm_environment
 from tasks.runtime import runtime_device, runtime_python
+from tasks.runtime.default_model import default_model
 from tasks.storage.db import connect, rows_of
 from tasks.storage.store import Store
 
 EVERY_SEC = 0.2
+READ, WRITTEN = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
 SETTINGS = (
     "task.dialect=stepwise", "task.type=health_care", "rating.mode=logprob", "rubric.max_criteria=3",
     "rubric.shown_answers=0", "sampling.cut_answers=sentence", "corpus.max_words=200", "corpus.long_texts=cut",
@@ -49,7 +50,6 @@ CALLS = """
     SELECT messages[-1].content AS prompt, completion_tokens AS output_tokens, prompt_tokens FROM generations
     WHERE completion_tokens > 0 ORDER BY array_position(['propose', 'answer', 'rubric', 'judge'], role), subject_id
 """
-_VALUE = re.compile(r"^(vllm:\w+?)(?:_total)?\{[^}]*\} (\S+)$", re.MULTILINE)
 
 
 async def watch(url: str, over: asyncio.Event) -> list[tuple[float, dict[str, float]]]:
@@ -58,7 +58,7 @@ async def watch(url: str, over: asyncio.Event) -> list[tuple[float, dict[str, fl
     async with httpx.AsyncClient(timeout=60) as http:
         while not over.is_set():
             text = (await http.get(url.removesuffix("/v1") + "/metrics")).text
-            found.append((time.monotonic(), {name: float(value) for name, value in _VALUE.findall(text)}))
+            found.append((time.monotonic(), read_metrics(text)))
             await asyncio.sleep(EVERY_SEC)
     return found
 
@@ -70,10 +70,14 @@ def worked(seen: list[tuple[float, dict[str, float]]]) -> tuple[float, float, fl
     """
     first = next(n for n, (_, one) in enumerate(seen) if one["vllm:num_requests_running"] >= 2)
     last = next(
-        n for n, (_, one) in enumerate(seen) if one["vllm:generation_tokens"] == seen[-1][1]["vllm:generation_tokens"]
+        n
+        for n, (_, one) in enumerate(seen)
+        if one["vllm:generation_tokens_total"] == seen[-1][1]["vllm:generation_tokens_total"]
     )
     (began, before), (ended, after) = seen[max(0, first - 1)], seen[last]
-    read, written = (after[name] - before[name] for name in ("vllm:prompt_tokens", "vllm:generation_tokens"))
+    read, written = (
+        after[name] - before[name] for name in ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+    )
     return ended - began, read, written
 
 
@@ -148,7 +152,7 @@ async def forget(url: str) -> None:
 
 async def both(given: argparse.Namespace, folder: Path) -> list[Figure]:
     """Serve the model, and ask it in both ways."""
-    model = default_model()
+    model = default_model(frame.note)
     async with served(model, folder) as server:
         ran, (seconds, read, written) = await pipeline(server.urls[0], folder, given)
         await forget(server.urls[0])

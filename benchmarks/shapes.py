@@ -10,7 +10,6 @@ answer's, then the end of turn. Some 40 seconds a shape on quiet cores. Needs th
 
 import argparse
 import json
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ from tasks.runtime import runtime_python
 from tasks.training import openrlhf
 from tasks.training.job import TrainingJob, read_rows
 from tasks.training.openrlhf import train
-from tests.training.samples import write_pairs
+from tests.training.samples import in_runtime, write_pairs
 from tests.training.test_token_ids import NAMES
 
 TESTS = Path(__file__).resolve().parents[1] / "tests" / "training"
@@ -58,7 +57,14 @@ def as_served(model: Path, folder: Path) -> bool:
     """Whether what was trained on is what a server of the model was given, and the answer, and one end of turn."""
     (folder / "models").mkdir()
     (folder / "models" / model.name).symlink_to(model)
-    _in_runtime(TESTS / "look_at_shapes.py", folder / "models", folder / "pairs.parquet", folder / "looked", SCRIPTS)
+    in_runtime(
+        runtime_python(),
+        TESTS / "look_at_shapes.py",
+        folder / "models",
+        folder / "pairs.parquet",
+        folder / "looked",
+        SCRIPTS,
+    )
     found = json.loads((folder / "looked" / f"{model.name}.json").read_text())
     ends = set(found["ends"] if isinstance(found["ends"], list) else [found["ends"]])
     return all(
@@ -69,11 +75,6 @@ def as_served(model: Path, folder: Path) -> bool:
     )
 
 
-def _in_runtime(*arguments: Path | str) -> None:
-    env = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
-    subprocess.run([str(runtime_python()), *map(str, arguments)], env=env, check=True, stderr=subprocess.DEVNULL)
-
-
 def main() -> None:
     """A row a shape, as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -82,7 +83,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pop-shapes-") as scratch:
         root = given.keep or Path(scratch)
-        _in_runtime(TESTS / "shapes.py", root / "models", *given.names)
+        in_runtime(runtime_python(), TESTS / "shapes.py", root / "models", *given.names)
         print("| shape | fate | as served | |\n| --- | --- | --- | --- |")
         for name in given.names:
             folder = root / name

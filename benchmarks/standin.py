@@ -9,7 +9,6 @@ Starlette and h11 take some milliseconds a request, which would leave the contro
 import argparse
 import asyncio
 import json
-import os
 import socket
 import threading
 from pathlib import Path
@@ -20,7 +19,7 @@ from aiohttp import web
 
 from tasks.engine.fake.answers import Answers
 from tasks.engine.fake.logprobs import token_id, tokenize
-from tasks.engine.fake.process import FakeEngine
+from tasks.engine.fake.process import FakeEngine, end_with_starter
 from tasks.engine.fake.wire import Message, RequestError, rendered
 from tasks.engine.tokenizer import LocalTokenizer
 
@@ -94,11 +93,6 @@ def main() -> None:
     parser.add_argument("--model", default="policy")
     parser.add_argument("--tokenizer", type=Path)
     given = parser.parse_args()
-
-    def end_with_starter() -> None:
-        while os.read(0, 1024):
-            pass
-        os._exit(0)
 
     threading.Thread(target=end_with_starter, daemon=True).start()
     tokenizer = LocalTokenizer(given.tokenizer) if given.tokenizer else None

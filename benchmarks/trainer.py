@@ -28,17 +28,16 @@ import pyarrow.parquet as pq
 
 from benchmarks import frame
 from benchmarks.frame import ROOT, Figure
-from schemas.load import load_config
+from schemas.tables import MESSAGES
 from tasks.engine.fake.words import LEXICON
-from tasks.models.resolve import resolve
 from tasks.runtime import runtime_device, runtime_python
+from tasks.runtime.default_model import default_model
 from tasks.training import openrlhf
 from tasks.training.arguments import dpo_arguments
 from tasks.training.job import TrainingJob, Workdir, claim, read_rows
 from tasks.training.launcher import environment
 
 HERE = Path(__file__).parent / "trainers"
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SCHEMA = pa.schema([("pair_id", pa.string()), *((name, MESSAGES) for name in ("prompt", "chosen", "rejected"))])
 
 
@@ -115,9 +114,9 @@ def measure(given: argparse.Namespace) -> list[Figure]:
         file = folder / "pairs.parquet"
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file)
         job = TrainingJob(
-            runtime_python(), given.model or default_model(), file, folder / "work", runtime_device(), beta=0.05,
-            learning_rate=5e-5, batch_size=given.batch, micro_batch_size=given.micro, max_tokens=512, zero_stage=1,
-            eval_share=0.0,
+            runtime_python(), given.model or default_model(frame.note), file, folder / "work", runtime_device(),
+            beta=0.05, learning_rate=5e-5, batch_size=given.batch, micro_batch_size=given.micro, max_tokens=512,
+            zero_stage=1, eval_share=0.0,
         )  # fmt: skip
         found["project"], arguments = by_project(job, claim(job))
         ways: dict[str, Callable[[], float]] = {"hand": lambda: by_hand(job, folder / "hand", rows, arguments)}
@@ -130,11 +129,6 @@ def measure(given: argparse.Namespace) -> list[Figure]:
     if "trl" in found:
         figures.append(Figure("speed, of TRL's", found["trl"] / found["project"], "x"))
     return figures
-
-
-def default_model() -> Path:
-    """The model of the preset `demo`, converted where it is not there yet."""
-    return Path(str(resolve("policy", load_config("demo"), frame.note).path))
 
 
 def options(parser: argparse.ArgumentParser) -> None:

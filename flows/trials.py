@@ -2,7 +2,6 @@
 first round. They are small rounds in the run's folder `trials/`, a root of their own (`pop sql --all --root
 data/runs/demo/trials "from judges"`), of which all but the first take over its answers and rubrics."""
 
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -42,7 +41,7 @@ async def with_chosen_mode(config: Config, store: Store, display: Display, run_r
             first = first or mode
             trials.append(_found(there, mode))
         display.say(f"rating.mode=auto: {trials[-1].said}")
-    if (mode_ := choose(store, trials, lambda row: json.dumps(row, indent=1).encode())) is None:
+    if (mode_ := choose(store, trials)) is None:
         raise UserError(f"rating.mode=auto: no way of judging orders the answers; {'; '.join(t.said for t in trials)}")
     display.say(f"rating.mode=auto: {mode_}; {(chosen(store) or {}).get('why')}")
     return with_mode(config, mode_)

@@ -25,7 +25,7 @@ from tasks.staging.plan import make_plan
 from tasks.storage.db import connect, rows_of
 from tasks.storage.store import Store, publish_local
 
-# threads that spin while they wait take the core that they wait for (`tasks/training/openrlhf.py`)
+# threads that spin while they wait take the core that they wait for (`tasks/training/launcher.py`)
 OFFLINE = {
     "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "passive", "PATH": "/usr/bin:/bin"
 }  # fmt: skip

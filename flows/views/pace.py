@@ -7,14 +7,17 @@ from tasks.storage.db import rows_of
 
 
 def pair_costs(con: DuckDBPyConnection, round_: int) -> list[tuple[str, str, str]]:
-    """Tokens and seconds of model calls an accepted pair, and each role's part of them; nothing without a pair."""
+    """Tokens and seconds of model calls an accepted pair, and each role's part of them; nothing without a pair.
+
+    Calls are made side by side: their seconds add up to more than the round took.
+    """
     query = """
         SELECT role, sum(tokens_per_pair) AS tokens, sum(call_seconds_per_pair) AS seconds
         FROM costs WHERE round = ? AND pairs > 0 GROUP BY 1 ORDER BY 2 DESC NULLS LAST
     """
     rows = rows_of(con, query, [round_])
     figures = []
-    for title, name, form in (("tokens a pair", "tokens", ",.0f"), ("seconds a pair", "seconds", ",.1f")):
+    for title, name, form in (("tokens a pair", "tokens", ",.0f"), ("call seconds a pair", "seconds", ",.1f")):
         known = [(row["role"], row[name]) for row in rows if row[name] is not None]
         if known:
             parts = ", ".join(f"{role} {value:{form}}" for role, value in known)

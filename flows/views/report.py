@@ -27,7 +27,9 @@ FROM probes WHERE round = ? GROUP BY 1 ORDER BY 1
 # title and query of each table of the page; the round is the only parameter
 TABLES = {
     "Probes": _PROBES,
-    "Judges, beside a measure that asks no model": "SELECT * EXCLUDE (run, round) FROM judges WHERE round = ?",
+    "Judges": """SELECT * EXCLUDE (run, round) REPLACE (round(correlation, 3) AS correlation,
+        round(correlation_pm, 3) AS correlation_pm, round(beyond, 3) AS beyond, round(beyond_pm, 3) AS beyond_pm,
+        round(agree, 3) AS agree, round(reference_above, 3) AS reference_above) FROM judges WHERE round = ?""",
     "What fell out": "SELECT stage, status, count, example FROM rejections WHERE round = ? ORDER BY stage, count DESC",
     "Cost": "SELECT * EXCLUDE (run, round) FROM costs WHERE round = ?",
     "Servers": "SELECT * EXCLUDE (run, round) FROM servers WHERE round = ?",

@@ -202,7 +202,8 @@ class Client:
 
     async def prompt_ids(self, messages: Sequence[Message]) -> list[int] | None:
         """The token ids that the server makes of a prompt; None where it does not say."""
-        return await self.tokens.prompt_ids(self.replicas[0], messages)
+        there = next((one for one in self.replicas if not one.left_out), self.replicas[0])
+        return await self.tokens.prompt_ids(there, messages)
 
     async def _require_room(self, replica: Replica, messages: Sequence[Message], max_tokens: int) -> None:
         """Raise `Rejected` for a request that is known not to fit; an estimate is left to the server to judge."""

@@ -73,8 +73,8 @@ class Tokens:
         """
         whole = "\0".join(f"{message['role']}\0{message['content']}" for message in messages)
         key = (hash(whole), len(whole))
-        if self.local is not None and self.local.renders:
-            return await self._once(self._counts, key, lambda: _at_once(self.local, messages))
+        if (local := self.local) is not None and local.renders:
+            return await self._once(self._counts, key, lambda: local.count(messages))
         return await self._once(self._counts, key, lambda: self._counted(replica, messages))
 
     async def ids(self, replica: Replica, text: str, special: bool = False) -> list[int]:
@@ -153,11 +153,6 @@ class Tokens:
             self._has_counted = self._has_counted or False
             return None
         return answer.body if isinstance(answer.body, dict) else None
-
-
-async def _at_once(tokenizer: LocalTokenizer | None, messages: Sequence[Message]) -> int | None:
-    assert tokenizer is not None
-    return await tokenizer.count(messages)
 
 
 async def llama_cpp_count(replica: Replica, messages: Sequence[Message]) -> int | None:

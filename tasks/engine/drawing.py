@@ -15,7 +15,7 @@ What a server understands is found out by asking (`tasks.engine.examine.drawing`
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 Params = dict[str, Any]
@@ -48,8 +48,9 @@ class Drawing:
 
     @classmethod
     def read(cls, stored: Mapping[str, Any] | None) -> "Drawing | None":
-        """Out of a manifest."""
-        return cls(**stored) if stored is not None else None
+        """Out of a manifest, of this version or another."""
+        known = {one.name for one in fields(cls)}
+        return None if stored is None else cls(**{name: value for name, value in stored.items() if name in known})
 
     @property
     def unknown(self) -> list[str]:

@@ -75,8 +75,13 @@ class _Server:
     silent: int = 0  # answers without a figure, in a row
 
     @property
+    def asked(self) -> bool:
+        """Whether it plays a part: it takes us."""
+        return not self.replica.left_out
+
+    @property
     def tells(self) -> bool:
-        return self.silent == 0
+        return self.silent == 0 and self.asked
 
     async def look(self) -> dict[str, float]:
         """What has been counted since the last look."""
@@ -118,7 +123,9 @@ class Pulse:
     async def beat(self) -> None:
         """Until it is cancelled."""
         before = time.monotonic()
-        while any(server.silent < _GIVEN_UP for servers in self._servers.values() for server in servers):
+        while any(
+            server.asked and server.silent < _GIVEN_UP for servers in self._servers.values() for server in servers
+        ):
             await asyncio.sleep(EVERY_SEC)
             now = time.monotonic()
             await self.look(now - before)
@@ -127,11 +134,12 @@ class Pulse:
     async def look(self, seconds: float) -> None:
         """Ask all of them once, so many seconds after the last time."""
         await asyncio.gather(*(self._look_at(name, seconds) for name in self._servers))
-        told = [server for servers in self._servers.values() for server in servers if server.tells]
-        # those of a model that tells nothing cannot be told from these: then all are let in
-        if told and len(told) == sum(map(len, self._servers.values())):
-            running, waiting = sum(one.running for one in told), sum(one.waiting for one in told)
+        asked = [server for servers in self._servers.values() for server in servers if server.asked]
+        if asked and all(server.tells for server in asked):
+            running, waiting = sum(one.running for one in asked), sum(one.waiting for one in asked)
             self._gate.set_limit(limit_of(self._gate, running, waiting))
+        else:  # what goes to one that tells nothing cannot be told from the others: all are let in
+            self._gate.set_limit(self._gate.most)
 
     async def _look_at(self, name: str, seconds: float) -> None:
         servers, load = self._servers[name], self.loads[name]

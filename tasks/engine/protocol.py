@@ -77,7 +77,7 @@ class Request:
 
     def seed(self, model: str) -> int:
         """Sampling seed, 31 bits."""
-        return seed_of(replace(self, logprobs=False).generation_id(model))
+        return seed_of((replace(self, logprobs=False) if self.logprobs else self).generation_id(model))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tasks.engine.protocol import Message
+from tasks.storage.jsonfile import read_json
 
 _LONG = 20_000  # characters, from which on a text is cut into tokens in a thread, which the loop need not wait for
 
@@ -85,10 +86,10 @@ def local_tokenizer(folder: str | None) -> LocalTokenizer | None:
 
 def _template_of(folder: Path) -> tuple[Template | None, dict[str, Any]]:
     """The chat template and the special tokens by name, which it may write."""
-    settings = _read(folder / "tokenizer_config.json")
+    settings = read_json(folder / "tokenizer_config.json")
     names = {
         name: value["content"] if isinstance(value, dict) else value
-        for name, value in (_read(folder / "special_tokens_map.json") | settings).items()
+        for name, value in (read_json(folder / "special_tokens_map.json") | settings).items()
         if name.endswith("_token") and (isinstance(value, str) or (isinstance(value, dict) and "content" in value))
     }
     apart = folder / "chat_template.jinja"
@@ -108,11 +109,3 @@ def _template_of(folder: Path) -> tuple[Template | None, dict[str, Any]]:
 
 def _refuse(message: str) -> NoReturn:
     raise TemplateError(message)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -18,18 +18,18 @@ STEPS = 16  # in one turn of the loop: some 5 to 10 ms
 class _Turns:
     """Of one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop, self._left, self._counting = loop, STEPS, False
+    def __init__(self) -> None:
+        self._left, self._counting = STEPS, False
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def one(self) -> None:
         if not self._counting:
             self._counting = True
-            self._loop.call_soon(self._next)
+            asyncio.get_running_loop().call_soon(self._next)
         if self._left and not self._waiting:
             self._left -= 1
             return
-        turn: asyncio.Future[None] = self._loop.create_future()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         await turn
 
@@ -41,7 +41,7 @@ class _Turns:
                 turn.set_result(None)
         self._counting = self._left < STEPS
         if self._counting:
-            self._loop.call_soon(self._next)
+            asyncio.get_running_loop().call_soon(self._next)
 
 
 _OF_LOOP: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
@@ -51,7 +51,7 @@ async def turn() -> None:
     """Wait until this turn of the loop has a step left."""
     loop = asyncio.get_running_loop()
     if (turns := _OF_LOOP.get(loop)) is None:
-        turns = _OF_LOOP[loop] = _Turns(loop)
+        turns = _OF_LOOP[loop] = _Turns()
     await turns.one()
 
 

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from schemas.config import Config
 from schemas.errors import UserError
 from schemas.roles import Sampling
-from tasks.models.resolve import Resolved, read_json
+from tasks.models.resolve import Resolved
+from tasks.storage.jsonfile import read_json
 
 ROLES = ("propose", "answer", "rubric", "judge")
 _OFF: dict[str, tuple[float, ...]] = {"top_k": (0, -1), "min_p": (0,), "repetition_penalty": (1,)}

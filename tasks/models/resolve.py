@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from schemas.config import Config
 from schemas.errors import DependencyError, UserError
@@ -14,6 +13,7 @@ from schemas.roles import ModelConfig
 from schemas.section import FROZEN
 from tasks.engine.parameters import with_params
 from tasks.processes.guarded import state_dir
+from tasks.storage.jsonfile import read_json
 from tasks.storage.manifests import first_policy
 from tasks.storage.store import Store, publish_local
 
@@ -112,15 +112,6 @@ def _require_whole(name: str, folder: Path) -> None:
             raise UserError(
                 f"{setting} lacks {len(absent)} of {len(shards)} weight files, the first: {absent[0]}; fetch it again"
             )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _from_hub(name: str, model: ModelConfig) -> Resolved:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from schemas.config import Config
+from tasks.storage.manifests import publish
 from tasks.storage.store import Store
 
 TRIED = ("likelihood", "logprob", "pointwise", "pairwise")  # `anchor` is a cheaper `pairwise`
@@ -56,12 +57,12 @@ def chosen(store: Store) -> dict[str, Any] | None:
     return found if found and found.get("mode") in TRIED else None
 
 
-def choose(store: Store, trials: Sequence[Trial], content: Any) -> str | None:
-    """Keep the best one's name in the run; None where none orders. `content` makes the manifest's bytes."""
+def choose(store: Store, trials: Sequence[Trial]) -> str | None:
+    """Keep the best one's name in the run; None where none orders."""
     if (found := best(trials)) is None:
         return None
     trial, why = found
-    store.publish(_path(store), content({"mode": trial.mode, "why": why, "trials": [asdict(one) for one in trials]}))
+    publish(store, _path(store), {"mode": trial.mode, "why": why, "trials": [asdict(one) for one in trials]})
     return trial.mode
 
 

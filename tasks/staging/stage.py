@@ -127,7 +127,7 @@ async def run_stage(round_: Round, stage: str, shard: str, reads: Sequence[str],
         round_.progress.shard(stage, reused=True)
         return Completed(name="Reused", message=f"{shard} is there already")
     if stage in plan.reused:
-        source = copy_shard(plan, store, stage, shard)
+        source = await off_the_loop(partial(copy_shard, plan, store, stage, shard))
         round_.progress.shard(stage, reused=False)
         return Completed(name="Reused", message=f"{shard} comes from {source.name}")
     engine = round_.engines[plan.model_of(stage)] if plan.asks(stage) else None

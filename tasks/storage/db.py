@@ -151,7 +151,7 @@ def local_copies(*stores: Store) -> Iterator[list[Store]]:
 def _fetch(stores: Sequence[Store], tables: set[str]) -> None:
     """Get the files of tables together, where they are looked at in an object store."""
     if isinstance(fs := stores[0].fs, Snapshot):
-        below = {"manifests": ROUNDS, "document_counts": DOCUMENTS, "loads": LOADS}
+        below = {"manifests": ROUNDS, "document_counts": DOCUMENTS, "server_load": LOADS}
         if "footers" in tables:
             tables = tables | TABLES.keys()
         patterns = [below.get(name, f"{name}/round=*/*.parquet") for name in tables - {"footers"}]

@@ -41,7 +41,7 @@ def run_lock(store: Store, say: Callable[[str], None] = lambda _: None) -> Itera
             raise unwritable(folder, error) from None
         raise DependencyError(f"cannot write in {folder}: {error.strerror}; choose another --root") from None
     before, held = store.still_there, _inode(folder)
-    store.still_there = lambda: None if _inode(folder) == held else _GONE.format(folder=folder, run=store.run)
+    store.still_there = lambda: None if _inode(folder) == held else _GONE.format(folder=folder)
     try:
         with nullcontext() if store.local else lease(store, say):
             yield

@@ -30,7 +30,7 @@ def first_policy(store: Store) -> ModelConfig | None:
 
 def write_manifest(store: Store, round_: int, content: Row) -> None:
     """Publish what a round says of itself: see `Plan.manifest`."""
-    _publish(store, _path(store, round_, "round"), content)
+    publish(store, _path(store, round_, "round"), content)
 
 
 def servers_manifest(store: Store, round_: int) -> Row:
@@ -43,7 +43,7 @@ def servers_manifest(store: Store, round_: int) -> Row:
 
 def write_servers_manifest(store: Store, round_: int, content: Row) -> None:
     """Remember it, so that a round that goes on need not ask again."""
-    _publish(store, _path(store, round_, "servers"), content)
+    publish(store, _path(store, round_, "servers"), content)
 
 
 def load_manifest(store: Store, round_: int) -> Row:
@@ -53,7 +53,7 @@ def load_manifest(store: Store, round_: int) -> Row:
 
 def write_load_manifest(store: Store, round_: int, content: Row) -> None:
     """Keep it, added up over the starts of the round."""
-    _publish(store, _path(store, round_, "load"), content)
+    publish(store, _path(store, round_, "load"), content)
 
 
 def known_parts(store: Store) -> dict[str, dict[str, str]]:
@@ -65,7 +65,7 @@ def known_parts(store: Store) -> dict[str, dict[str, str]]:
 def write_known_parts(store: Store, known: dict[str, dict[str, str]]) -> None:
     """Keep what `known_parts` gave, with the models that are new."""
     if known != known_parts(store):
-        _publish(store, f"{store.base}/manifests/models.json", known)
+        publish(store, f"{store.base}/manifests/models.json", known)
 
 
 def documents_path(store: Store, round_: int) -> str:
@@ -80,12 +80,13 @@ def documents_manifest(store: Store, round_: int) -> Row | None:
 
 def write_documents_manifest(store: Store, round_: int, content: Row) -> None:
     """Say that every file named in `content` is there."""
-    _publish(store, documents_path(store, round_), content)
+    publish(store, documents_path(store, round_), content)
 
 
 def _path(store: Store, round_: int, name: str) -> str:
     return f"{store.base}/manifests/round={round_:03d}/{name}.json"
 
 
-def _publish(store: Store, path: str, content: dict[str, Any]) -> None:
+def publish(store: Store, path: str, content: dict[str, Any]) -> None:
+    """Let a JSON object appear, whole."""
     store.publish(path, json.dumps(content, indent=1).encode())

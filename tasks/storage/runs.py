@@ -56,9 +56,7 @@ def seen(root: str, run: str | None) -> Snapshot | None:
         return None
     if (whole := base.rstrip("/")) and run and fs.exists(f"{whole}/{run}"):
         whole = f"{whole}/{run}"
-    return (
-        None if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)) else Snapshot(fs, whole)
-    )
+    return Snapshot(fs, whole)
 
 
 def store_of(root: str, run: str | None, round_: int | None = None, look: bool = False) -> Store:

@@ -74,7 +74,7 @@ def evidence_of(fact: str, document: str, title: str | None = None) -> tuple[str
 
 def _passages(document: str) -> Iterator[str]:
     """Every sentence, every two and every three in a row."""
-    parts = sentences(document) or [document]
+    parts = sentences(document) or [document.strip()]
     text, last = document.rstrip(), parts[-1].rstrip()
     rest = text[text.rfind(last) + len(last) :].strip() if last in text else ""  # what no full stop ends
     parts += [rest] if rest else []

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from schemas.errors import AGAIN, RETRY, DependencyError, PopError, UserError
 from tasks.processes.guarded import tail
+from tasks.storage.jsonfile import read_json
 from tasks.training.endings import DISK_FULL, NO_MEMORY, NO_PACKAGE, NOT_WHOLE
 from tasks.training.health import Trial
-from tasks.training.job import TrainingJob, Workdir, read_json, write_json
+from tasks.training.job import TrainingJob, Workdir, write_json
 
 Script = Callable[..., int]  # name and arguments of a script, run in the runtime environment; its exit code
 

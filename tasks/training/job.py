@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 
 from schemas.errors import UserError
+from tasks.storage.jsonfile import read_json
 
 VERSION = 1  # of what a job's hash covers; a new one makes every training anew
 NOT_IDENTITY = {
@@ -245,15 +246,6 @@ def claim(job: TrainingJob) -> Workdir:
     paths.clear()
     write_json(paths.job, {"hash": identity, "job": asdict(job)})
     return paths
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty where there is none, or a torn one."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

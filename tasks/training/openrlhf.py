@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.errors import AGAIN, DependencyError, PopError, UnfitModel, UserError, unwritable
 from tasks.processes.guarded import Guarded, tail
+from tasks.storage.jsonfile import read_json
 from tasks.training.arguments import dpo_arguments, refuse_too_few
 from tasks.training.checkpoints import (
     checkpoint_step,
@@ -24,7 +25,7 @@ from tasks.training.checkpoints import (
 from tasks.training.endings import OUT_OF_MEMORY, signal_of
 from tasks.training.finishing import TrainerDied, finish_and_check
 from tasks.training.health import Trial, health, lost
-from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, read_json, read_rows
+from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, read_rows
 from tasks.training.launcher import environment, launcher, processes
 
 __all__ = ["Prepared", "TrainedModel", "TrainerDied", "TrainingJob", "Trial", "dpo_arguments", "read_rows", "train"]

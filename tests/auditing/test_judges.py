@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.ordering import Graded, ordering, ranks
 from flows.views.findings import findings
-from tasks.evaluation.ordering import Graded, ordering, ranks
 from tasks.storage.db import connect, rows_of
 from tasks.storage.store import Store
 from tests import planted

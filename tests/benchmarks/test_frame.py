@@ -64,7 +64,7 @@ def test_agreement_is_the_rank_correlation_of_what_both_tell_apart() -> None:
 
 def test_a_servers_work_begins_with_two_requests_and_ends_with_the_last_token() -> None:
     def seen(running: int, read: float, written: float) -> dict[str, float]:
-        names = ("vllm:num_requests_running", "vllm:prompt_tokens", "vllm:generation_tokens")
+        names = ("vllm:num_requests_running", "vllm:prompt_tokens_total", "vllm:generation_tokens_total")
         return dict(zip(names, (running, read, written), strict=True))
 
     looks = [

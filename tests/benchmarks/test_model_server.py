@@ -38,7 +38,8 @@ def test_structured_answers_fit_their_schemas(server: ModelledEngine, model: typ
     form = {"type": "json_schema", "json_schema": {"name": model.__name__, "schema": bounded_schema(model, 4)}}
     for seed in range(5):
         found = asked(server, "/v1/chat/completions", chat("Go on.", response_format=form, seed=seed))
-        model.model_validate_json(found["choices"][0]["message"]["content"])
+        said = model.model_validate_json(found["choices"][0]["message"]["content"])
+        assert all(len(value) <= 4 for value in vars(said).values() if isinstance(value, list))
 
 
 def test_every_stage_of_a_shard_passes_its_checks(server: ModelledEngine, tmp_path: Path) -> None:
@@ -101,8 +102,12 @@ def test_full_is_no_seat_left_or_somebody_waiting() -> None:
     assert busy_share({"steps": steps, "seats": 4}) == pytest.approx(2.0 / 3.5)
 
 
-def test_time_without_a_core_is_counted_of_a_process_that_is_there() -> None:
+def test_time_without_a_core_is_counted_of_a_process_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     waited = Waited()
     assert waited.seconds == 0.0
     waited.watch(2**22 + 1)  # none has this number
     assert waited.seconds == 0.0
+    told = iter([1e9, 3e9, None])  # nanoseconds; the last: it has ended
+    monkeypatch.setattr(Waited, "_read", lambda *_: next(told))
+    waited.watch(1)
+    assert [waited.seconds, waited.seconds] == [2.0, 2.0]

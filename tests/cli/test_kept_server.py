@@ -164,8 +164,14 @@ def test_a_server_whose_database_was_deleted_is_ended(folder: Path, monkeypatch:
     assert ended
 
 
+def test_a_database_that_is_no_file_has_no_identity_that_could_change() -> None:
+    assert keeper.identity("") is None  # and not that of the folder where one stands
+
+
 def test_a_server_of_another_machine_or_container_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [found for found, *_ in kept_server.kept()] == [folder]
     monkeypatch.setattr(kept_server, "place", lambda: "elsewhere")
+    assert kept_server.kept() == []  # nor ended: its pid may be anybody's here
     before = os.environ.get("PREFECT_API_URL")
     kept_server.ready(Console(quiet=True))
     assert os.environ.get("PREFECT_API_URL") == before

@@ -8,6 +8,7 @@ import pytest
 from tasks.engine.gate import PLACE, Gate
 from tasks.engine.load import Load, Pulse, limit_of, read_metrics
 from tasks.engine.replicas import Replica
+from tasks.engine.server import free_port
 from tasks.engine.turns import STEPS, together, turn
 from tests.engine.test_wire import at, replied, request_of
 
@@ -79,8 +80,12 @@ def metrics(running: int, waiting: int, hits: int = 0) -> bytes:
     return "".join(f"# HELP x\nvllm:{name}{label} {value:.1f}\n" for name, value in figures.items()).encode()
 
 
-def looked_at(*answers: bytes, most: int = 64) -> tuple[Pulse, Gate]:
-    """What is known of a server that has given these metrics, a second apart."""
+def looked_at(*answers: bytes, most: int = 64, limit: int = 64, beside: bool | None = None) -> tuple[Pulse, Gate]:
+    """What is known of a server that has given these metrics, a second apart.
+
+    Args:
+        beside: whether another one, where nobody is, was left out; None: there is no other.
+    """
     left: Iterator[bytes] = iter(answers)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -89,11 +94,14 @@ def looked_at(*answers: bytes, most: int = 64) -> tuple[Pulse, Gate]:
 
     async def ask(where: str) -> tuple[Pulse, Gate]:
         replica, gate = Replica(f"http://{where}/v1", "none"), Gate(most)
-        gate.in_flight = most
-        pulse = Pulse(gate, {"m": [replica]}, {})
+        gate.in_flight = gate.limit = limit
+        gone = Replica(f"http://127.0.0.1:{free_port()}/v1", "none")
+        gone.left_out = beside is True
+        pulse = Pulse(gate, {"m": [replica] if beside is None else [replica, gone]}, {})
         for _ in answers:
             await pulse.look(1.0)
         await replica.close()
+        await gone.close()
         return pulse, gate
 
     found: tuple[Pulse, Gate] = at(serve, ask)
@@ -114,6 +122,13 @@ def test_a_server_that_tells_nothing_leaves_the_gate_open_and_is_left_alone() ->
     asyncio.run(asyncio.wait_for(pulse.beat(), 1))  # returns: there is nobody to ask
 
 
+def test_one_that_is_lost_opens_the_gate_and_one_that_was_left_out_plays_no_part() -> None:
+    pulse, gate = looked_at(metrics(8, 0), metrics(8, 0), limit=8, beside=False)
+    assert gate.limit == 64
+    pulse, gate = looked_at(metrics(16, 48), beside=True)
+    assert gate.limit == 20 and pulse.loads["m"].full_seconds == 1
+
+
 def test_metrics_of_several_engines_are_one_figure() -> None:
     assert read_metrics('a:b{e="0"} 1\na:b{e="1"} 2.5e+01\na:c 7 1700000000\nnonsense\na:d NaN') == {
         "a:b": 26,
@@ -123,7 +138,7 @@ def test_metrics_of_several_engines_are_one_figure() -> None:
 
 def test_a_turn_of_the_loop_has_so_many_steps_and_all_are_made_in_order() -> None:
     async def run() -> tuple[list[int], int]:
-        made, most, other = list[int](), 0, 0
+        made, most = list[int](), 0
 
         async def step(number: int) -> int:
             made.append(number)
@@ -131,7 +146,7 @@ def test_a_turn_of_the_loop_has_so_many_steps_and_all_are_made_in_order() -> Non
             return number
 
         async def beat() -> None:
-            nonlocal most, other
+            nonlocal most
             while True:
                 before = len(made)
                 await asyncio.sleep(0)

@@ -32,7 +32,7 @@ def members(tmp_path: Path, said: list[str], of: int = 2, **changes: object) -> 
     ]  # fmt: skip
 
 
-async def killed(port: str) -> None:
+def killed(port: str) -> None:
     """Kill the server at that port with -9."""
     for process in psutil.Process().children(recursive=True):
         if process.cmdline()[1:] == ["-c", SERVER, port]:
@@ -56,7 +56,7 @@ def test_one_that_dies_is_started_again_while_the_others_are_there(tmp_path: Pat
     async def run() -> tuple[bool, bool, Group]:
         async with serve_all(members(tmp_path, said), said.append) as group:
             calm = await group.was_gone(group.restarts)
-            await killed(port_of(group.members[0]))
+            killed(port_of(group.members[0]))
             gone = await group.was_gone(0)
             await asyncio.wait_for(group.ready(), 1)  # the other one is: nobody waits for a start
             await until(said, "server 0 is ready")
@@ -75,11 +75,11 @@ def test_one_that_is_lost_is_said_and_all_lost_end_the_wait(tmp_path: Path) -> N
 
     async def run() -> None:
         async with serve_all(members(tmp_path, said, max_restarts=0), said.append) as group:
-            await killed(port_of(group.members[1]))
+            killed(port_of(group.members[1]))
             await until(said, "the other servers go on")
             await asyncio.wait_for(group.ready(), 1)
             assert not await group.was_gone(0)  # what fails now fails for another reason
-            await killed(port_of(group.members[0]))
+            killed(port_of(group.members[0]))
             with pytest.raises(DependencyError, match="died while it was in use"):
                 while True:
                     await group.ready()

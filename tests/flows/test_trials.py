@@ -9,7 +9,7 @@ import pytest
 from flows.trials import with_chosen_mode
 from flows.views.display import Display
 from schemas.config import Config
-from schemas.errors import UserError
+from schemas.errors import DependencyError, UserError
 from tasks.staging.chosen import Trial, best, chosen, settled
 from tasks.storage.store import Store
 from tests import planted
@@ -64,3 +64,20 @@ def test_where_none_works_all_reasons_are_said(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"no likelihood here.*no pairwise here"):
         asyncio.run(with_chosen_mode(config(rating={"mode": "auto"}), Store(str(tmp_path), "r"), Display(), fails))
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(DependencyError("the server is away"), DependencyError), (UserError("it cannot"), UserError)]
+)
+def test_an_outage_says_nothing_of_a_mode(tmp_path: Path, error: Exception, raised: type[Exception]) -> None:
+    tried = 0
+
+    async def run_round(*_: Any) -> dict[str, Any]:
+        nonlocal tried
+        tried += 1
+        raise error
+
+    store, wanted = Store(str(tmp_path), "r"), config(rating={"mode": "auto"})
+    with pytest.raises(raised):
+        asyncio.run(with_chosen_mode(wanted, store, Display(), run_round))
+    assert chosen(store) is None and tried == (1 if raised is DependencyError else 4)

@@ -11,9 +11,10 @@ import pytest
 from schemas.errors import DependencyError, PopError, UnfitModel, UserError
 from schemas.gating import Bounds, HealthConfig
 from tasks.processes.guarded import stop_all
+from tasks.storage.jsonfile import read_json
 from tasks.training.endings import Broken, code_of
 from tasks.training.finishing import TrainerDied
-from tasks.training.job import TrainingJob, read_json
+from tasks.training.job import TrainingJob
 from tasks.training.openrlhf import Trial, train
 from tests.chaos import standin
 from tests.training.samples import write_pairs

@@ -1,7 +1,6 @@
 """The stand-in server as a command: `python -m tasks.engine.fake`."""
 
 import argparse
-import os
 import socket
 import threading
 import time
@@ -9,7 +8,7 @@ from collections.abc import Sequence
 
 import uvicorn
 
-from tasks.engine.fake.process import bound
+from tasks.engine.fake.process import bound, end_with_starter
 from tasks.engine.fake.server import FakeServer, Settings
 
 FAULTS = ("http429", "http500", "disconnect", "hang", "malformed", "truncated", "garbage", "lying")
@@ -55,12 +54,6 @@ def _faults(given: Sequence[str]) -> tuple[dict[str, float], tuple[float, float]
     return shares, slow
 
 
-def _end_with_starter() -> None:
-    while os.read(0, 1024):
-        pass
-    os._exit(0)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until a signal."""
     parser = _parser()
@@ -74,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.retry_after_sec, given.die_after,
     )  # fmt: skip
     if given.fd is not None:
-        threading.Thread(target=_end_with_starter, daemon=True).start()
+        threading.Thread(target=end_with_starter, daemon=True).start()
     time.sleep(given.start_delay_sec)
     config = uvicorn.Config(
         FakeServer(settings).app(), lifespan="off", access_log=False,
