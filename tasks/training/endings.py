@@ -17,8 +17,8 @@ OUT_OF_MEMORY = ("out of memory", "outofmemoryerror", "not enough memory", "cann
 _FULL = ("no space left on device", "disk quota exceeded")
 
 
-# as torchrun and DeepSpeed's launcher tell of a process that they had started
-_KILLED = re.compile(r"exitcode\s*:\s*-(\d+)|got signal: (\d+)|Signal (\d+) \(SIG|exits with return code = -(\d+)")
+# as torchrun tells of a process that it had started
+_KILLED = re.compile(r"exitcode\s*:\s*-(\d+)|got signal: (\d+)|Signal (\d+) \(SIG")
 
 
 class Broken(Exception):

@@ -1,7 +1,7 @@
 """Run OpenRLHF's DPO training, on a machine without CUDA too, and write its metrics as JSON lines while it trains.
 
     RUNTIME_PYTHON launch.py --pop-metrics metrics.jsonl ARGUMENTS_OF_train_dpo...
-    deepspeed or torchrun launch.py --pop-metrics metrics.jsonl ARGUMENTS_OF_train_dpo...
+    torchrun launch.py --pop-metrics metrics.jsonl ARGUMENTS_OF_train_dpo...
 
 OpenRLHF is given a dataset of token ids (pairs_by_ids.py) and, with several processes, the means of all of them
 (shared_means.py); with CUDA nothing else of it is changed.
@@ -34,7 +34,7 @@ def _forget_own_folder() -> None:
 
 
 def _split_arguments() -> tuple[Path, list[str]]:
-    """The metrics file, and what is left for OpenRLHF; the deepspeed launcher puts a --local_rank before both."""
+    """The metrics file, and what is left for OpenRLHF."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--pop-metrics", type=Path, required=True)
     known, rest = parser.parse_known_args()

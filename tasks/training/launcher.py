@@ -68,14 +68,15 @@ def processes(wanted: Shared, device: Device) -> int:
 
 
 def launcher(job: TrainingJob, many: int) -> list[str]:
-    """What starts launch.py `many` times: Python itself, torchrun, or (upstream's way) DeepSpeed's launcher."""
-    python, port = str(job.python), str(_free_port())
-    if job.device == "cuda":
-        return [python, "-m", "deepspeed.launcher.runner", "--num_gpus", str(many), "--master_port", port]
-    if many == 1:
-        return [python]
-    return [python, "-m", "torch.distributed.run", "--nproc_per_node", str(many),
-            "--master_addr", "127.0.0.1", "--master_port", port]  # fmt: skip
+    """What starts launch.py `many` times: Python itself, or torchrun.
+
+    With CUDA torchrun for one process too: OpenRLHF asks its environment who it is. Not DeepSpeed's launcher: told a
+    number of GPUs, it takes the machine's first ones, whatever CUDA_VISIBLE_DEVICES says.
+    """
+    if many == 1 and job.device == "cpu":
+        return [str(job.python)]
+    return [str(job.python), "-m", "torch.distributed.run", "--nproc_per_node", str(many),
+            "--master_addr", "127.0.0.1", "--master_port", str(_free_port())]  # fmt: skip
 
 
 def _free_port() -> int:

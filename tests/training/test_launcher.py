@@ -19,7 +19,8 @@ def test_one_process_a_gpu_and_one_on_a_cpu_unless_told(job: TrainingJob, monkey
     assert [
         processes(one, one.device) for one in (job, cuda, replace(cuda, processes=2), replace(job, processes=2))
     ] == [1, 4, 2, 2]
-    assert launcher(cuda, 4)[1:5] == ["-m", "deepspeed.launcher.runner", "--num_gpus", "4"]
+    assert launcher(cuda, 1)[1:5] == ["-m", "torch.distributed.run", "--nproc_per_node", "1"]
+    assert launcher(cuda, 4)[1:5] == ["-m", "torch.distributed.run", "--nproc_per_node", "4"]
     assert launcher(job, 1) == [str(job.python)]
     assert launcher(job, 2)[1:5] == ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
     assert environment(job, Workdir(job.workdir), 64)["OMP_NUM_THREADS"] == "1"

@@ -115,7 +115,6 @@ def test_a_dead_trainer_is_a_dependency_that_failed_and_a_retry_goes_on(
         ("x", 137, TrainerDied, "was killed, perhaps for want of memory"),
         ("ChildFailedError:  exitcode  : -9 (pid: 7)", 1, TrainerDied, "was killed, perhaps for want of memory"),
         ("SignalException: Process 7 got signal: 15", 1, TrainerDied, "was killed (signal 15)"),
-        ("Process 7 exits with return code = -9", 247, TrainerDied, "was killed, perhaps for want of memory"),
         ("torch.OutOfMemoryError: CUDA out of memory", 1, TrainerDied, "lower training.micro_batch_size"),
         ("DefaultCPUAllocator: not enough memory", 1, TrainerDied, "ran out of memory"),
         ("OSError: [Errno 28] No space left on device", 1, UserError, "the disk is full"),
