@@ -86,6 +86,11 @@ def test_scores_are_likelihoods_in_bounds_and_references_are_rated(root: Path, o
     assert "Gap: references score" in outcome
 
 
+def test_tokens_are_counted_here_once_the_server_was_found_to_count_alike(root: Path, outcome: str) -> None:
+    asked = (root / "smoke/logs/engine-policy.log").read_text().count("/tokenize HTTP")
+    assert 0 < asked <= 12, "two models (policy, and again for its checks), a few texts each; no call counts its tokens"
+
+
 def test_the_same_command_again_reuses_everything(root: Path, outcome: str) -> None:
     before = {p: p.stat().st_mtime_ns for p in (root / "smoke").rglob("*.parquet")}
     assert "Model:" in pop("round", "smoke", "--root", str(root))
