@@ -19,5 +19,5 @@ def run_setup(
 
     report = install(device, runtime_dir(), say)
     more = [EVALUATION] * evaluation + [cluster_step(report.device)] * cluster
-    if more:
-        run_steps(more, runtime_dir(), say)
+    if more and not all(step.done_before for step in run_steps(more, runtime_dir(), say)):
+        install(device, runtime_dir(), say)  # checks the whole again

@@ -21,8 +21,9 @@ ENVIRONMENT = {
     "RAY_raylet_start_wait_time_s": "150",
     "PYTHONPATH": "",
     "PYTHONUNBUFFERED": "1",
+    "PYTHONWARNINGS": "ignore",
 }
-NODE_LOST = 75  # the script's exit code for a training that lost a node
+NODE_LOST, UNABLE = 75, 76  # the script's exit codes for a training that lost a node, and an order that cannot be done
 _ASK_SEC = 180.0
 ONE = Share(1, 0, 0)
 

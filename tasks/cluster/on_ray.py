@@ -25,8 +25,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-NODE_LOST = 75  # the exit code of a training that another try, on the nodes that are left, may end
-UNABLE = 3
+NODE_LOST, UNABLE = 75, 76  # exit codes; after the first, another try on the nodes that are left may do
 _GRACE_SEC = 8.0  # in which the guardian of a holder that is gone has ended what it guarded
 _OTHERS_SEC = 45.0  # after one process of a training has failed, for the others: Ray tells of a lost node after a while
 _LOOK_SEC = 2.0
@@ -188,7 +187,7 @@ def train(order: Order) -> int:
         strategy="PACK" if order["gpus"] else "SPREAD",
     )
     if not group.wait(order["place_sec"]):
-        raise Unable(f"the cluster had no room for {order['count']} processes within {order['place_sec']:.0f} s")
+        raise NodeLost(f"there was no room for {order['count']} processes within {order['place_sec']:.0f} s")
     where = [PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=n) for n in range(order["count"])]
     holders = [holder(order, scheduling_strategy=one) for one in where]
     try:

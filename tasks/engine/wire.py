@@ -133,7 +133,7 @@ class Wire:
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 # Most likely a kept connection that the server closed just now. Nothing of an answer came, and asking
                 # again says the same.
-                if last:
+                if last or session.closed:  # by a move to another address
                     raise broken(self.url, error) from None
             except (aiohttp.ClientError, ValueError) as error:
                 raise broken(self.url, error) from None
