@@ -73,6 +73,7 @@ class Holder:
     def stop(self) -> None:
         """End it; returns when all of it is gone."""
         os.close(self._lifeline)
+        self._lifeline = -1
 
 
 def _interface(host: str) -> str:
@@ -202,7 +203,6 @@ def train(order: Order) -> int:
         with contextlib.suppress(RayError):
             ray.get([one.stop.remote(), one.ended.remote()], timeout=_GRACE_SEC)
     if None in codes.values():
-        time.sleep(_GRACE_SEC)  # what was left there may still write
         raise NodeLost(f"a node went, with {sum(code is None for code in codes.values())} of {len(holders)} processes")
     bad = sorted((rank for rank, code in codes.items() if code), key=lambda rank: codes[rank] < 128)  # signals first
     if bad:
@@ -248,9 +248,14 @@ def main(order: Order) -> int:
             Teller(order)(event="nodes", nodes=alive())
             return 0
         return serve(order) if order["do"] == "serve" else train(order)
-    except (Unable, NodeLost) as error:
+    except Unable as error:
         print(error, file=sys.stderr, flush=True)
-        return UNABLE if isinstance(error, Unable) else NODE_LOST
+        return UNABLE
+    except NodeLost as error:
+        ray.shutdown()
+        time.sleep(_GRACE_SEC)  # what is left of it, wherever it is, may still write into the training's folder
+        print(error, file=sys.stderr, flush=True)
+        return NODE_LOST
 
 
 if __name__ == "__main__":

@@ -42,6 +42,11 @@ def init(address: str, **_: Any) -> None:
     threading.Thread(target=_watch, daemon=True).start()
 
 
+def shutdown() -> None:
+    for actor in [*ACTORS]:
+        kill(actor)
+
+
 def _watch() -> None:
     while True:
         time.sleep(0.05)
@@ -56,6 +61,9 @@ class Method:
 
     def remote(self, *arguments: Any) -> "Future[Any]":
         future: Future[Any] = Future()
+        if self.actor.dead:
+            future.set_exception(RayActorError("the actor is dead"))
+            return future
         self.actor.pending.append(future)
         threading.Thread(target=self._run, args=(future, arguments), daemon=True).start()
         return future

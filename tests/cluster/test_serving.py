@@ -46,7 +46,7 @@ async def run(
         group.follow(client.move)
         asks = [asyncio.ensure_future(client.chat(asked(number))) for number in range(10)]
         if then:
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(0.3)
             then(b=2)
         made = [await ask for ask in asks]
         await client.close()
@@ -58,9 +58,8 @@ def test_what_a_lost_node_was_asked_is_asked_again_where_its_server_comes_up(
     tmp_path: Path, nodes: Nodes, replicas: int
 ) -> None:
     said: list[str] = []
-    slow = ("--fault", "slow=1.0")
-    calm = asyncio.run(run(tmp_path, [], serving(tmp_path, *slow), replicas=replicas))
-    made = asyncio.run(run(tmp_path, said, serving(tmp_path, *slow), nodes, replicas))
+    calm = asyncio.run(run(tmp_path, [], serving(tmp_path)))
+    made = asyncio.run(run(tmp_path, said, serving(tmp_path, "--fault", "slow=0.5"), nodes, replicas))
     assert texts(made) == texts(calm) and {one.finish_reason for one in made} <= {"stop", "length"}
     assert any("went; it comes up again where there is room (1 of at most 3 times)" in line for line in said), said
     assert sum("is ready at http://127.0.0.1:" in line for line in said) == replicas + 1
