@@ -37,11 +37,12 @@ def texts(generations: Sequence[Generation]) -> list[tuple[str, str | None]]:
 
 
 async def run(
-    folder: Path, said: list[str], what: Serving, then: Nodes | None = None, replicas: int = 2, **changes: object
+    folder: Path, said: list[str], what: Serving, then: Nodes | None = None, replicas: int = 2,
+    cluster: ClusterConfig = RAY, **changes: object,
 ) -> list[Generation]:  # fmt: skip
     """Ask ten things; in the middle of them, the nodes become those of `then`."""
     config = EngineConfig.model_validate({"start_timeout_sec": 20, "timeout_sec": 60, **changes})
-    async with serve_on_cluster(what, replicas, RAY, config, said.append, lambda _: None) as group:
+    async with serve_on_cluster(what, replicas, cluster, config, said.append, lambda _: None) as group:
         client = Client("fake", ModelConfig(path="x"), config, group.urls, Gate(8), group)
         group.follow(client.move)
         asks = [asyncio.ensure_future(client.chat(asked(number))) for number in range(10)]
