@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import psutil
@@ -12,11 +13,14 @@ from schemas.config import ClusterConfig, EngineConfig
 from schemas.errors import DependencyError, PopError, UserError
 from schemas.roles import ModelConfig, Sampling
 from tasks.engine.client import Client
+from tasks.engine.faults import Fault
 from tasks.engine.gate import Gate
 from tasks.engine.moving import Serving, serve_on_cluster
 from tasks.engine.protocol import Generation, Request
+from tasks.engine.replicas import Replica
 from tasks.engine.server import fake_command
 from tests.cluster.conftest import Nodes
+from tests.engine.serving import serving as http_server
 
 RAY = ClusterConfig(kind="ray", address="127.0.0.1:6379")
 
@@ -107,3 +111,21 @@ def test_without_ray_the_mend_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
     with pytest.raises(DependencyError, match=r"^cluster.kind=ray needs Ray .*: run `pop setup --cluster`$"):
         asyncio.run(run())
+
+
+def test_a_request_to_a_node_without_power_does_not_wait_for_its_time_out() -> None:
+    class Silent(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            time.sleep(1.5)
+
+    async def run(url: str) -> None:
+        replica = Replica(url, "none", own=True)
+        ask = asyncio.ensure_future(replica.wire.ask("completions", {}))
+        await asyncio.sleep(0.2)
+        replica.move("http://127.0.0.1:1/v1")
+        with pytest.raises(Fault):
+            await asyncio.wait_for(ask, 0.8)
+        await replica.close()
+
+    with http_server(Silent) as url:
+        asyncio.run(run(url))
