@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from flows.cli import setup
-from tasks.runtime.install import Report, run_steps
+from tasks.runtime.install import Report
 from tasks.runtime.steps import REQUIREMENTS, Step, cluster_step
 
 
@@ -33,7 +33,6 @@ def test_what_is_installed_more_leaves_an_environment_that_is_checked(
     monkeypatch.setenv("POP_RUNTIME", str(tmp_path))
     monkeypatch.setattr(setup, "install", checked)  # minutes of installing
     monkeypatch.setattr(setup, "cluster_step", lambda _: Step("x", "x", ((sys.executable, "-c", ""),)))
-    assert setup.run_steps is run_steps
     for _ in range(2):
         setup.run_setup("cpu", Console(quiet=True), cluster=True)
         assert ready.exists()
