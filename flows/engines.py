@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from flows.examining import examined
@@ -14,6 +15,7 @@ from tasks.engine.client import Client
 from tasks.engine.gate import Gate
 from tasks.engine.group import Group, serve_all
 from tasks.engine.load import Load, Pulse
+from tasks.engine.moving import Serving, serve_on_cluster
 from tasks.engine.placement import place, replicas
 from tasks.engine.server import Machine, Served, fake_command, free_ports, this_machine, vllm_command, vllm_environment
 from tasks.engine.tokenizer import local_tokenizer
@@ -102,6 +104,8 @@ class Engines(Mapping[str, Client]):
         identity, say = self._models[name].identity, self._display.say
         client = Client(identity, config.models[name], config.engine, urls, self.gate, server, say)
         stack.push_async_callback(client.close)
+        if server is not None:
+            server.follow(client.move)
         if server is None or config.engine.kind != "fake" or self._checking:  # a dry run's stand-in speaks as vLLM
             await examined(name, client, config, self._store, self._round, say, not self._checking)
         if not self._checking:
@@ -116,6 +120,8 @@ class Engines(Mapping[str, Client]):
 
     def _serve(self, name: str, share: float) -> AbstractAsyncContextManager[Group]:
         """Serve a model `engine.replicas` times, with a share of what the GPUs' memory has to give."""
+        if self._config.cluster.kind == "ray":
+            return self._serve_on_cluster(name, share)
         engine = self._config.engine
         engine = engine.model_copy(update={"gpu_memory_utilization": engine.gpu_memory_utilization * share})
         machine = this_machine("cpu" if engine.kind == "fake" else runtime_device())
@@ -126,6 +132,26 @@ class Engines(Mapping[str, Client]):
             for number in range(len(ports))
         ]
         return serve_all(servers, self._display.say)
+
+    def _serve_on_cluster(self, name: str, part: float) -> AbstractAsyncContextManager[Group]:
+        engine, path = self._config.engine, self._models[name].path
+        machine = replace(this_machine("cpu" if engine.kind == "fake" else runtime_device()), cores=())
+        gpus_each = engine.tensor_parallel_size if machine.device != "cpu" else 0
+        if engine.kind == "fake":
+            title, command, env = "the fake engine", fake_command("{port}", engine.max_model_len, "{host}"), {}
+        else:
+            assert path is not None
+            used = engine.gpu_memory_utilization * (part if gpus_each == 1 else 1.0)
+            engine = engine.model_copy(update={"gpu_memory_utilization": used})
+            trust = self._config.models[name].trust_remote_code
+            command = vllm_command(runtime_python(), path, "{port}", engine, machine, trust, "{host}")
+            title, env = f"vLLM with {Path(path).name} on {machine.device}", vllm_environment(machine)
+        log = self._store.workdir.absolute() / "logs" / f"engine-{_file_name(name)}{{}}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        needs = (command[0], str(log.parent), *([path] if path and engine.kind != "fake" else []))
+        serving = Serving(title, command, env, gpus_each, part, needs, log)
+        say, waiting = self._display.say, self._display.waiting
+        return serve_on_cluster(serving, engine.replicas, self._config.cluster, self._config.engine, say, waiting)
 
     def _server(
         self, name: str, engine: EngineConfig, number: int, ports: Sequence[int], machine: Machine, devices: str

@@ -77,7 +77,8 @@ async def run_round(config: Config, store: Store, number: int, display: Display,
     shards = await cut_corpus(round_, bars, force)
     trains = why_not_trained(plan.config) is None and not round_.done("train", TRAINED)
     if trains:
-        processes(plan.config.training, runtime_device())  # refuses what cannot be shared among them
+        there = (plan.config.training.processes or 1) if plan.config.cluster.kind == "ray" else None
+        processes(plan.config.training, runtime_device(), there)  # refuses what cannot be shared among them
     examined = await examine_models(plan.config, models, needed_models(round_, shards.names), trains, display)
     engines.trained = examined.get("policy") if trains else None
     asked = await make_pairs(round_, engines, shards.names, bars)

@@ -124,6 +124,17 @@ class EngineConfig(Section):
     extra_args: tuple[str, ...] = Field((), description="further arguments for the vLLM server")
 
 
+class ClusterConfig(Section):
+    """The machines that servers and training run on."""
+
+    kind: Literal["none", "ray"] = Field("none", description="ray: a Ray cluster (`pop setup --cluster` installs Ray)")
+    address: str = Field("", description="host:port of the cluster's head; empty: a Ray of its own on this machine")
+    cpus: int = Field(
+        0, ge=0, description="CPUs of a replica or a trainer process; 0: one a GPU, and without GPUs a node's, whole"
+    )
+    memory_gb: float = Field(0.0, ge=0.0, description="memory of a replica or a trainer process; 0: not asked for")
+
+
 class StorageConfig(Section):
     """How tables are written."""
 
@@ -149,6 +160,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
     engine: EngineConfig = EngineConfig()
+    cluster: ClusterConfig = ClusterConfig()
     storage: StorageConfig = StorageConfig()
 
     @model_validator(mode="after")

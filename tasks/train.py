@@ -102,7 +102,7 @@ def training_job(
         settings |= {"adam_offload": False, "ref_offload": False}
     return TrainingJob(
         python=python, model=Path(parent.path), preferences=preferences, workdir=folder, device=device,
-        check_prompt=rows[0]["prompt"][-1]["content"],
+        check_prompt=rows[0]["prompt"][-1]["content"], cluster=plan.config.cluster,
         trust_remote_code=plan.config.models["policy"].trust_remote_code, **settings,
     )  # fmt: skip
 

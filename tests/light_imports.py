@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = {"torch", "vllm", "transformers", "deepspeed", "openrlhf"}
+HEAVY = {"torch", "vllm", "transformers", "deepspeed", "openrlhf", "ray"}
 # Run by path in the runtime environment; the controller never imports them.
 RUNTIME_SIDE = {
+    "tasks.cluster.on_ray",
     "tasks.engine.serve_on_cpu",
     "tasks.training.launch",
     "tasks.training.prepare",

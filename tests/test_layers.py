@@ -22,6 +22,7 @@ LAYERS = (
     "tasks.staging",
     "tasks.models  tasks.auditing",
     "tasks.training  tasks.corpus  tasks.engine",
+    "tasks.cluster",
     "tasks.runtime",
     "tasks.storage",
     "tasks.prompts  tasks.processes  tasks.texts",

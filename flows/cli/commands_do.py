@@ -14,11 +14,12 @@ def setup(
     evaluation: Annotated[
         bool, typer.Option("--evaluation", help="lm-eval too, for the suites ifeval, lm_eval")
     ] = False,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Ray too, for cluster.kind=ray")] = False,
 ) -> None:
     """Make .venv-runtime (vLLM, OpenRLHF) for this machine. Can be repeated; continues after an interruption."""
     from flows.cli.setup import run_setup
 
-    run_setup(device, err, evaluation)
+    run_setup(device, err, evaluation, cluster)
 
 
 @app.command("round", epilog="Example: pop round demo --set corpus.documents=24 --run try-24")

@@ -51,11 +51,11 @@ class Calls:
         A request that alone gets no answer, from a server that has answered others, is a failed row. One that none of
         the others fares better than is a failure of the stage.
         """
-        used, began = self._first, time.monotonic()
+        used, began = self._first.url, time.monotonic()
 
         async def at(replica: Replica) -> T:
             nonlocal used, began
-            used, began = replica, time.monotonic()
+            used, began = replica.url, time.monotonic()  # it may move while it answers
             return await send(replica)
 
         async def once() -> T:
@@ -72,10 +72,10 @@ class Calls:
             finish, message = "failed", f"no answer in all tries: {fault.message}"
         else:
             self._breaker.note(True)
-            return answer, Call(used.url, round(time.monotonic() - began, 3))
+            return answer, Call(used, round(time.monotonic() - began, 3))
         if finish not in ("too_long", "filtered"):  # which are the request's own fault
             self._breaker.note(False, message)
-        return None, Call(used.url, round(time.monotonic() - began, 3), finish, message)
+        return None, Call(used, round(time.monotonic() - began, 3), finish, message)
 
     async def counted(self, count: Callable[[Replica], Awaitable[int | None]]) -> int | None:
         """What a server counts; None where it does not say.

@@ -41,7 +41,7 @@ class Client:
     ) -> None:  # fmt: skip
         self.model, self.config, self.served_name = model, config, config.served_name or "policy"
         self._engine, self.server = engine, server
-        self.replicas = [Replica(url, _api_key(config)) for url in urls]
+        self.replicas = [Replica(url, _api_key(config), own=server is not None) for url in urls]
         # engine.max_model_len is that of the servers started here; another's context is its own
         self._max_model_len = config.max_model_len or (None if config.base_urls else engine.max_model_len)
         self.able, self._changes = VLLM, params_of(config)
@@ -53,6 +53,10 @@ class Client:
     def urls(self) -> tuple[str, ...]:
         """The servers' addresses, for a program of its own that talks to them."""
         return tuple(replica.url for replica in self.replicas)
+
+    def move(self, number: int, url: str) -> None:
+        """A server of ours is at another address from now on."""
+        self.replicas[number].move(url)
 
     @property
     def scores_prompts(self) -> bool:

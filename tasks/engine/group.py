@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Protocol
 
 from schemas.errors import DependencyError
 from tasks.engine.server import Served
@@ -11,11 +13,28 @@ from tasks.processes.guarded import end_orphans
 _AGAIN_SEC = 1.0  # before a request that met a dying server is sent again
 
 
+class Member(Protocol):
+    """One of the servers of a model."""
+
+    url: str
+    restarts: int
+    followers: list[Callable[[str], None]]  # told of its address when that is another, or nobody answers there now
+
+    async def ready(self) -> None: ...
+    async def answers(self) -> bool: ...
+    async def was_gone(self, restarts: int) -> bool: ...
+
+
 class Group:
     """The servers of a model, as one to wait for: see `tasks.engine.tries.Watched`."""
 
-    def __init__(self, members: Sequence[Served]) -> None:
+    def __init__(self, members: Sequence[Member]) -> None:
         self.members = list(members)
+
+    def follow(self, move: Callable[[int, str], None]) -> None:
+        """Call `move` with a server's number and address whenever it comes up at another one."""
+        for number, member in enumerate(self.members):
+            member.followers.append(partial(move, number))
 
     @property
     def urls(self) -> tuple[str, ...]:

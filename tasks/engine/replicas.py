@@ -16,12 +16,18 @@ _REST_SEC = 10.0  # for which a replica that failed is asked only if all are res
 class Replica:
     """One base URL of a model."""
 
-    def __init__(self, base_url: str, api_key: str) -> None:
-        self.wire = Wire(base_url, api_key)
+    def __init__(self, base_url: str, api_key: str, own: bool = False) -> None:
+        self.wire, self._key, self._own = Wire(base_url, api_key, own), api_key, own
         self.url = self.wire.url
         self.in_flight = 0
         self.rests_until = 0.0
         self.has_answered = self.left_out = False
+
+    def move(self, url: str) -> None:
+        """It is at another address from now on. What is in flight to the old one fails, and is asked again."""
+        self._closing = asyncio.ensure_future(self.wire.close())
+        self.wire, self.rests_until = Wire(url, self._key, self._own), 0.0
+        self.url = self.wire.url
 
     async def close(self) -> None:
         """Close the connections."""

@@ -42,12 +42,13 @@ def this_machine(device: str) -> Machine:
 
 
 def vllm_command(
-    python: Path, model: str, port: int, config: EngineConfig, machine: Machine, trust_remote_code: bool = False
+    python: Path, model: str, port: int | str, config: EngineConfig, machine: Machine, trust_remote_code: bool = False,
+    host: str = "127.0.0.1",
 ) -> list[str]:  # fmt: skip
     """The command line of vLLM's OpenAI-compatible server."""
     command = [
         str(python), *_entry(machine), "--model", model, "--served-model-name", "policy",
-        "--host", "127.0.0.1", "--port", str(port), "--dtype", _dtype(config, machine),
+        "--host", host, "--port", str(port), "--dtype", _dtype(config, machine),
         "--structured-outputs-config", '{"backend":"guidance","disable_any_whitespace":true}',
         # what a request leaves open is off, not what the model's generation_config.json says; its ends are still known
         "--generation-config", "vllm",
@@ -86,7 +87,7 @@ def vllm_environment(machine: Machine, devices: str = "") -> dict[str, str]:
     if machine.device == "cpu":
         # The default binding leaves one core idle. Waiting threads sleep: spinning, they take the very core that they
         # wait for as soon as anything else runs.
-        cores = ",".join(map(str, machine.cores))
+        cores = ",".join(map(str, machine.cores)) or "nobind"  # of a node that is not known yet
         env |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": cores, "OMP_WAIT_POLICY": "passive"}
     return env | ({"CUDA_VISIBLE_DEVICES": devices} if devices else {})
 
@@ -126,11 +127,12 @@ class Served:
         waiting: Say,
     ) -> None:  # fmt: skip
         self.url, self.restarts = f"http://127.0.0.1:{port}/v1", 0
-        self._name, self._command, self._env, self._port, self._log = name, command, env, port, log
+        self._name, self._command, self._env, self._log = name, command, env, log
         self._config, self._say, self._waiting = config, say, waiting
         self._process: Guarded | None = None
         self._up = asyncio.Event()
         self.lost: DependencyError | None = None
+        self.followers: list[Callable[[str], None]] = []  # its address stays
 
     async def start(self) -> None:
         """Returns when it answers.
@@ -140,7 +142,7 @@ class Served:
         """
         started = time.monotonic()
         self._process = Guarded(self._name, self._command, self._env, self._log, cwd=PROJECT)
-        await _wait_ready(self._process, self._port, self._config.start_timeout_sec, self._waiting)
+        await _wait_ready(self._process, self.url, self._config.start_timeout_sec, self._waiting)
         self._say(f"{self._name} is ready after {time.monotonic() - started:.0f} s")
         self._up.set()
 
@@ -154,17 +156,15 @@ class Served:
         """Whether it is there now; also where it never will be again."""
         if self.lost:
             return True
-        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
-            return await _healthy(http, self._port)
+        return await healthy(self.url)
 
     async def was_gone(self, restarts: int) -> bool:
         """See `Watched.was_gone`. A server that has just died still looks alive until its guardian has tidied up."""
         over = time.monotonic() + DYING_SEC
-        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
-            while self.restarts == restarts and self.lost is None:
-                if time.monotonic() > over or await _healthy(http, self._port):
-                    return False
-                await asyncio.sleep(WATCH_EVERY_SEC)
+        while self.restarts == restarts and self.lost is None:
+            if time.monotonic() > over or await healthy(self.url):
+                return False
+            await asyncio.sleep(WATCH_EVERY_SEC)
         return True
 
     async def watch(self) -> None:
@@ -194,17 +194,16 @@ class Served:
             self._process.stop()
 
 
-async def _wait_ready(server: Guarded, port: int, timeout_sec: float, waiting: Say) -> None:
+async def _wait_ready(server: Guarded, url: str, timeout_sec: float, waiting: Say) -> None:
     started = time.monotonic()
     try:
-        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
-            while (waited := time.monotonic() - started) < timeout_sec:
-                if server.poll() is not None:
-                    raise DependencyError(f"{server.name} died while starting; {_last_lines(server)}")
-                if await _healthy(http, port):
-                    return
-                waiting(f"{server.name} is starting: {waited:.0f} s of at most {timeout_sec:.0f} s")
-                await asyncio.sleep(0.25)
+        while (waited := time.monotonic() - started) < timeout_sec:
+            if server.poll() is not None:
+                raise DependencyError(f"{server.name} died while starting; {_last_lines(server)}")
+            if await healthy(url):
+                return
+            waiting(f"{server.name} is starting: {waited:.0f} s of at most {timeout_sec:.0f} s")
+            await asyncio.sleep(0.25)
     finally:
         waiting("")
     raise DependencyError(
@@ -212,9 +211,11 @@ async def _wait_ready(server: Guarded, port: int, timeout_sec: float, waiting: S
     )
 
 
-async def _healthy(http: httpx.AsyncClient, port: int) -> bool:
+async def healthy(url: str) -> bool:
+    """Whether the server of this base URL, one of ours, is there and well."""
     try:
-        return (await http.get(f"http://127.0.0.1:{port}/health")).status_code == 200
+        async with httpx.AsyncClient(timeout=2, trust_env=False, verify=False) as http:
+            return (await http.get(f"{url.removesuffix('/v1')}/health")).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -223,7 +224,7 @@ def _last_lines(server: Guarded) -> str:
     return f"its log ({server.log}) ends:\n{server.tail()}"
 
 
-def fake_command(port: int, max_model_len: int | None) -> list[str]:
+def fake_command(port: int | str, max_model_len: int | None, host: str = "127.0.0.1") -> list[str]:
     """The command line of the fake engine, which runs in the controller's environment."""
-    return [sys.executable, "-m", "tasks.engine.fake", "--port", str(port), "--model", "policy",
+    return [sys.executable, "-m", "tasks.engine.fake", "--host", host, "--port", str(port), "--model", "policy",
             "--max-model-len", str(max_model_len or 8192)]  # fmt: skip

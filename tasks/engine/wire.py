@@ -69,17 +69,20 @@ class Answer:
 class Wire:
     """The connections to one base URL. Made anywhere, used and closed in one event loop.
 
+    Args:
+        own: a server of ours, on this machine or a node of the cluster: no proxy would find it.
+
     Raises:
         UserError: a proxy of the environment is of a kind that cannot be used.
     """
 
-    def __init__(self, base_url: str, api_key: str) -> None:
+    def __init__(self, base_url: str, api_key: str, own: bool = False) -> None:
         self.url = base_url.rstrip("/")
         self._headers = {
             "Authorization": f"Bearer {api_key}", "Content-Type": "application/json", "Accept": "application/json",
             "User-Agent": f"pop/{package_version()}",
         }  # fmt: skip
-        self._proxy = proxy_of(self.url)
+        self._proxy = None if own else proxy_of(self.url)
         self._addresses: dict[str, URL] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -130,7 +133,7 @@ class Wire:
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 # Most likely a kept connection that the server closed just now. Nothing of an answer came, and asking
                 # again says the same.
-                if last:
+                if last or session.closed:  # by a move to another address
                     raise broken(self.url, error) from None
             except (aiohttp.ClientError, ValueError) as error:
                 raise broken(self.url, error) from None

@@ -2,7 +2,8 @@
 
 The guardian leads a session of its own, starts the command in it and waits for either to end: the command (whose exit
 code it passes on) or its standard input, which closes when the starter dies, however it dies (kill -9 included). It
-then ends everything in the session: SIGTERM, some seconds, SIGKILL. Standard library only: it runs in any environment.
+then ends everything in the session: SIGTERM, some seconds, SIGKILL. Who is not its parent is told the exit code through
+the file descriptor POP_EXIT_FD. Standard library only: it runs in any environment.
 """
 
 import contextlib
@@ -43,6 +44,7 @@ def _end_group() -> None:
 def main(command: list[str]) -> int:
     """Run `command` until it ends, standard input closes, or SIGTERM comes; return the command's exit code."""
     over = threading.Event()
+    told = int(os.environ.pop("POP_EXIT_FD", -1))
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the starter's to handle
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
@@ -62,7 +64,11 @@ def main(command: list[str]) -> int:
     code = child.poll()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _end_group()
-    return child.wait() if code is None else code
+    code = child.wait() if code is None else code
+    if told >= 0:
+        with contextlib.suppress(OSError):  # nobody is there to read it
+            os.write(told, b"%d" % (code if code >= 0 else 128 - code))
+    return code
 
 
 if __name__ == "__main__":

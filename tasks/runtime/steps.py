@@ -202,3 +202,14 @@ EVALUATION = Step(
     files=("evaluation.txt",),
     disk_gb=0.5,
 )
+
+
+def cluster_step(device: Device) -> Step:
+    """Ray for `cluster.kind=ray`, with the versions of everything else as they are; with CUDA it is there already."""
+    return Step(
+        slug="cluster",
+        title="Ray, for a cluster",
+        commands=(_install(f"-c{{requirements}}/runtime-{device}.lock.txt", "runtime-cluster.txt"),),
+        files=("runtime-cluster.txt",),
+        disk_gb=0.4,
+    )

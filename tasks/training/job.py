@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
+from schemas.config import ClusterConfig
 from schemas.errors import UserError
 from tasks.storage.jsonfile import read_json
 
@@ -21,6 +22,7 @@ NOT_IDENTITY = {
     "save_steps",
     "timeout_sec",
     "processes",
+    "cluster",
     "check_prompt",
     "trust_remote_code",
 }
@@ -47,6 +49,7 @@ class TrainingJob:
     batch_size: int = 16  # pairs an optimizer step, over all devices
     micro_batch_size: int = 1  # pairs a forward pass, on one device
     processes: int = 0  # 0: one a GPU, and one on a CPU
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)  # where they run
     max_tokens: int = 6144  # of a whole conversation
     zero_stage: int | None = None  # None: what suits the device
     adam_offload: bool = False

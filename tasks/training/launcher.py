@@ -48,23 +48,33 @@ class Shared(Protocol):
     def micro_batch_size(self) -> int: ...
 
 
-def processes(wanted: Shared, device: Device) -> int:
+def processes(wanted: Shared, device: Device, places: int | None = None) -> int:
     """How many processes train: `training.processes`, or for 0 one a GPU, and one on a CPU.
+
+    Args:
+        places: how many a cluster has room for: then no more than these, and as a batch can be shared among them.
 
     Raises:
         UserError: there are fewer GPUs, or a batch cannot be shared among so many.
     """
+    if places is not None:
+        _require_even(wanted, wanted.processes or 1)
+        return max(many for many in range(1, places + 1) if not wanted.batch_size % (many * wanted.micro_batch_size))
     devices = len(gpus()) if device == "cuda" else 0
     many = wanted.processes or devices or 1
     if devices and many > devices:
         raise UserError(f"training.processes={many} need a GPU each, and this machine has {devices}")
+    _require_even(wanted, many)
+    return many
+
+
+def _require_even(wanted: Shared, many: int) -> None:
     if wanted.batch_size % (many * wanted.micro_batch_size):
         raise UserError(
             f"training.batch_size ({wanted.batch_size}) must be a multiple of "
             f"training.micro_batch_size ({wanted.micro_batch_size}) times the {many} processes that train: change one "
             "of them, or training.processes"
         )
-    return many
 
 
 def launcher(job: TrainingJob, many: int) -> list[str]:

@@ -27,6 +27,7 @@ from tasks.training.finishing import TrainerDied, finish_and_check
 from tasks.training.health import Trial, health, lost
 from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, read_rows
 from tasks.training.launcher import environment, launcher, processes
+from tasks.training.on_cluster import ENVIRONMENT, NODE_LOST, UNABLE, by_ray, places
 
 __all__ = ["Prepared", "TrainedModel", "TrainerDied", "TrainingJob", "Trial", "dpo_arguments", "read_rows", "train"]
 
@@ -55,7 +56,7 @@ def train(
         DependencyError: no runtime environment, or the trainer died; the text ends with its last lines.
     """
     _require(job)
-    processes(job, job.device)
+    processes(job, job.device, (job.processes or 1) if job.cluster.kind == "ray" else None)
     trial = trial or Trial()
     try:
         paths = claim(job)
@@ -105,7 +106,8 @@ def _prepare(job: TrainingJob, paths: Workdir) -> Prepared:
 
 def _launch(job: TrainingJob, prepared: Prepared, paths: Workdir, follow: Callable[[], None]) -> None:
     """Run the trainer to its end; what it saved is then in `paths.saved`."""
-    many = processes(job, job.device)
+    at = places(job, paths) if job.cluster.kind == "ray" else None
+    many = at.many if at else processes(job, job.device)
     resume = keep_last_checkpoint(paths.checkpoints) and _readable_by(many, job, paths)
     if not resume:  # from the first step on: an earlier attempt's rows would be written twice
         shutil.rmtree(paths.events, ignore_errors=True)
@@ -113,8 +115,12 @@ def _launch(job: TrainingJob, prepared: Prepared, paths: Workdir, follow: Callab
     shutil.rmtree(paths.saving, ignore_errors=True)
     converted = resume and made_by(paths.checkpoints) not in (0, many)
     arguments = ["--pop-metrics", str(paths.metrics), *dpo_arguments(job, prepared, paths, resume, converted)]
-    command = [*launcher(job, many), str(SCRIPTS / "launch.py"), *arguments]
-    guarded = Guarded("the trainer", command, environment(job, paths, many), paths.log("train"))
+    script, env = SCRIPTS / "launch.py", environment(job, paths, many)
+    if at:
+        command, env = by_ray(job, paths, at, script, arguments), ENVIRONMENT
+    else:
+        command = [*launcher(job, many), str(script), *arguments]
+    guarded = Guarded("the trainer", command, env, paths.log("train"))
     code = guarded.wait(job.timeout_sec, tick=follow)
     if code:
         raise _death(code, guarded.log, paths)
@@ -138,6 +144,10 @@ def _readable_by(many: int, job: TrainingJob, paths: Workdir) -> bool:
 def _death(code: int, log: Path, paths: Workdir) -> PopError:
     """What to say of a trainer that ended badly, and whether another try is worth it."""
     said = _last_lines(log)
+    if code == UNABLE:
+        return DependencyError(tail(log, 1))
+    if code == NODE_LOST:
+        return TrainerDied(f"the cluster lost a part of the training: {tail(log, 1)}")
     if "No space left on device" in said:
         return UserError(f"the disk is full, the trainer cannot write in {paths.root}: {AGAIN}")
     text = f"its last lines:\n{said}"

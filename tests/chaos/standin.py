@@ -15,6 +15,8 @@ from pathlib import Path
 
 step_sec = float(os.environ.get("STANDIN_STEP_SEC", "0.1"))
 script, args = Path(sys.argv[1]).stem, sys.argv[2:]
+if script == "on_ray":  # the real one
+    os.execv(os.environ["STANDIN_RAY"], [os.environ["STANDIN_RAY"], *sys.argv[1:]])
 option = lambda name: args[args.index(name) + 1]
 
 def write(path, value, pieces=1):
@@ -40,6 +42,7 @@ if script == "serve_on_cpu":
     shares = [str(known.get(name, 0)) for name in ("dull", "unfinished")]
     server = ["tests.chaos.dull", *shares] if known else ["tasks.engine.fake"]
     os.execv(sys.executable, [sys.executable, "-m", *server, "--port", option("--port"),
+                              *["--host", option("--host")] * (not known),
                               "--max-model-len", "8192", *faults])
 if script == "examine":
     write(Path(args[1]), json.dumps(dict.fromkeys(
@@ -150,6 +153,7 @@ def make(folder: Path, dialect: str) -> Path:
     ready = folder / "runtime/.pop-setup/ready"
     ready.parent.mkdir()
     ready.write_text(json.dumps({"device": "cpu"}))
+    (folder / "runtime/lib/python3/site-packages/ray-0.dist-info").mkdir(parents=True)
     model = folder / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")

@@ -17,7 +17,8 @@ FAULTS = ("http429", "http500", "disconnect", "hang", "malformed", "truncated", 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tasks.engine.fake", description="A fake OpenAI-compatible server.")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--port", type=int, help="on 127.0.0.1")
+    where.add_argument("--port", type=int)
+    parser.add_argument("--host", default="127.0.0.1", help="the address of --port")
     where.add_argument("--fd", type=int, help="a bound socket; ends when standard input closes (for FakeEngine)")
     parser.add_argument("--model", action="append", help="a served name; several are allowed (default: policy)")
     parser.add_argument("--latency-sec", type=float, default=0.0)
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         timeout_keep_alive=300,  # so that no client meets one closing just as it sends
         timeout_graceful_shutdown=1,  # hanging requests would keep it up
     )  # fmt: skip
-    with socket.socket(fileno=given.fd) if given.fd is not None else bound(given.port) as sock:
+    with socket.socket(fileno=given.fd) if given.fd is not None else bound(given.port, given.host) as sock:
         uvicorn.Server(config).run(sockets=[sock])
 
 

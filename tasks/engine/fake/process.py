@@ -102,9 +102,9 @@ class FakeEngine:
         self.stop()
 
 
-def bound(port: int) -> socket.socket:
-    """A socket on 127.0.0.1; port 0 for any free one."""
-    sock = socket.socket()
+def bound(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """A socket; port 0 for any free one."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", port))
+    sock.bind((host, port))
     return sock

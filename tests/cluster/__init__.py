@@ -1,0 +1,1 @@
+"""Tests of `tasks/cluster` and what stands on it."""
