@@ -12,6 +12,7 @@ from schemas.ids import content_id
 from schemas.roles import ModelConfig
 from schemas.section import FROZEN
 from tasks.engine.parameters import with_params
+from tasks.models.templated import with_template
 from tasks.processes.guarded import state_dir
 from tasks.storage.jsonfile import read_json
 from tasks.storage.manifests import first_policy
@@ -59,10 +60,13 @@ def resolve(name: str, config: Config, say: Say) -> Resolved:
     """Find (for the built-in model: fetch) a model's weights.
 
     Raises:
-        UserError: a folder without weights or configuration.
+        UserError: a folder without weights or configuration, or a chat template that cannot be had.
     """
-    found = _found(name, config, say)
-    return Resolved(with_params(found.identity, config.models[name]), found.path, found.identity)
+    found, model = _found(name, config, say), config.models[name]
+    path = found.path
+    if path is not None and model.chat_template:
+        path = str(with_template(name, Path(path), model.chat_template))
+    return Resolved(with_params(found.identity, model), path, found.identity)
 
 
 def _found(name: str, config: Config, say: Say) -> Resolved:
