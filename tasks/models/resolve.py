@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.config import Config
-from schemas.errors import DependencyError, UserError
+from schemas.errors import UserError
 from schemas.ids import content_id
 from schemas.roles import ModelConfig
 from schemas.section import FROZEN
 from tasks.engine.parameters import with_params
 from tasks.models.templated import with_template
 from tasks.processes.guarded import state_dir
+from tasks.storage.hub import hub_error
 from tasks.storage.jsonfile import read_json
 from tasks.storage.manifests import first_policy
 from tasks.storage.store import Store, publish_local
 
 BUILT_IN = "smollm2-135m-instruct"
+FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # of a model on the hub
 Say = Callable[[str], None]
 
 
@@ -119,26 +121,20 @@ def _require_whole(name: str, folder: Path) -> None:
 
 
 def _from_hub(name: str, model: ModelConfig) -> Resolved:
-    """Fetch a model into the hub's own cache, once; after that it is a folder like any other."""
+    """Fetch a model into the hub's own cache, once; after that it is a folder like any other.
+
+    Raises:
+        UserError: the hub has no such model or revision for this user, or not all of its files.
+        DependencyError: it cannot be fetched now; what has come is kept, and used when all of it is there.
+    """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     assert model.path is not None
     try:
-        folder = snapshot_download(
-            model.path,
-            revision=model.revision,
-            allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
-        )
-    except (RepositoryNotFoundError, GatedRepoError, RevisionNotFoundError) as error:
-        raise UserError(
-            f"models.{name}.path: the hub has no {model.path} for you: {str(error).splitlines()[0]}"
-        ) from None
-    except (HfHubHTTPError, OSError) as error:
-        raise DependencyError(
-            f"models.{name}.path: {model.path} cannot be fetched from the hub ({type(error).__name__}); look at the "
-            "network, or give a local folder"
-        ) from None
+        folder = snapshot_download(model.path, revision=model.revision, allow_patterns=list(FETCHED))
+    except Exception as error:  # the library passes on whatever its HTTP client raises
+        raise hub_error(error, f"models.{name}.path: {model.path}", model.revision or "main") from error
+    _require_whole(name, Path(folder))
     # the snapshot's folder is named by its commit
     return Resolved(f"hub:{model.path}@{Path(folder).name}", folder)
 

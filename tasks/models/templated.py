@@ -117,8 +117,9 @@ def _fill(target: Path, folder: Path, text: str, stops: list[int] | None) -> Non
     if settings.pop("chat_template", None) is not None:
         _write(target / "tokenizer_config.json", settings)
     if stops is not None:
-        generation = read_json(folder / "generation_config.json")
-        _write(target / "generation_config.json", generation | {"eos_token_id": stops})
+        generation = read_json(folder / "generation_config.json") | {"eos_token_id": stops}
+        generation.pop("_from_model_config", None)  # so marked, a library may make it anew of config.json
+        _write(target / "generation_config.json", generation)
 
 
 def _write(path: Path, content: dict[str, object]) -> None:
