@@ -112,7 +112,9 @@ def _require_whole(name: str, folder: Path) -> None:
         )
     if not (folder / "config.json").exists() or not weight_files(folder):
         raise UserError(f"{setting} is a folder without weights; it needs config.json and *.safetensors")
-    for index in sorted(folder.glob("*.index.json")):
+    # beside *.safetensors, an index of *.bin may have stayed: many repositories hold both, and one is fetched
+    indexes = "*.safetensors.index.json" if list(folder.glob("*.safetensors")) else "*.index.json"
+    for index in sorted(folder.glob(indexes)):
         shards = set((read_json(index).get("weight_map") or {}).values())
         if absent := sorted(shard for shard in shards if not (folder / str(shard)).exists()):
             raise UserError(

@@ -23,10 +23,11 @@ Load = Callable[..., Any]
 
 
 def model(*lost: str) -> dict[str, bytes]:
-    """A model in two shards, the first beyond what is fetched at a time (10 MiB)."""
+    """A model in two shards, the first beyond what is fetched at a time (10 MiB); of its *.bin only the index comes."""
     shards = {"a.safetensors": random.Random(0).randbytes(24 << 20), "b.safetensors": b"b" * 40_000}
     index = json.dumps({"weight_map": {"one": "a.safetensors", "two": "b.safetensors"}})
     files = {"config.json": b"{}", "model.safetensors.index.json": index.encode(), **shards}
+    files["pytorch_model.bin.index.json"] = b'{"weight_map": {"one": "pytorch_model.bin"}}'
     return {name: content for name, content in files.items() if name not in lost}
 
 
