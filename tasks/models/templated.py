@@ -112,19 +112,19 @@ def _fill(target: Path, folder: Path, text: str, stops: list[int] | None) -> Non
     for one in folder.iterdir():
         if one.name not in _OWN:
             (target / one.name).symlink_to(one)
-    (target / FILE).write_text(text, encoding="utf-8")
+    _write(target / FILE, text)
     settings = read_json(folder / "tokenizer_config.json")
     if settings.pop("chat_template", None) is not None:
-        _write(target / "tokenizer_config.json", settings)
+        _write(target / "tokenizer_config.json", json.dumps(settings, indent=1, ensure_ascii=False))
     if stops is not None:
         generation = read_json(folder / "generation_config.json") | {"eos_token_id": stops}
         generation.pop("_from_model_config", None)  # so marked, a library may make it anew of config.json
-        _write(target / "generation_config.json", generation)
+        _write(target / "generation_config.json", json.dumps(generation, indent=1, ensure_ascii=False))
 
 
-def _write(path: Path, content: dict[str, object]) -> None:
-    path.unlink(missing_ok=True)  # the link, not what it leads to
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+def _write(path: Path, content: str) -> None:
+    path.unlink(missing_ok=True)  # a link: what it leads to is the model's own
+    path.write_text(content, encoding="utf-8")
 
 
 @contextmanager

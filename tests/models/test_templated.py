@@ -77,11 +77,14 @@ def test_a_vocabulary_without_that_token_ends_a_turn_with_its_end_of_sequence(tm
 def test_the_setting_holds_over_a_template_of_the_models_own(tmp_path: Path) -> None:
     model = base(tmp_path / "m", "</s>", "<end>", chat_template="own")
     (model / "chat_template.jinja").write_text("own too")
+    (model / "chat_template.json").write_text('{"chat_template": "own as well"}')
     mine = tmp_path / "mine.jinja"
     mine.write_text("{% for m in messages %}{{ m.content }}<end>{% endfor %}")
     folder = served(model, str(mine))
     assert LocalTokenizer(folder).rendered(ASKED) == "S<end>Q?<end>" and stops(folder)["eos_token_id"] == [0, 1]
     assert "chat_template" not in json.loads((folder / "tokenizer_config.json").read_text())
+    assert not (folder / "chat_template.json").exists()
+    assert (model / "chat_template.jinja").read_text() == "own too"  # the model's own folder stays as it is
     assert served(folder, str(mine)) == folder  # as a model trained from it has the template: nothing is to be made
 
 
