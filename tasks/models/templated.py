@@ -36,7 +36,7 @@ def with_template(name: str, folder: Path, wanted: str) -> Path:
     stops = _stops(folder, text)
     if template_of(folder) == text and stops is None:
         return folder
-    files = [(one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in sorted(folder.iterdir())]
+    files = [(one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in sorted(folder.iterdir()) if one.exists()]
     place = state_dir() / "templated" / content_id("templated", VERSION, str(folder.resolve()), files, text, stops)
     target = place / (folder.resolve().name or "model")
     if not target.is_dir():
@@ -135,7 +135,10 @@ def _appearing(place: Path) -> Iterator[Path]:
     made.mkdir()
     try:
         yield made
-        if not place.exists():
+        try:
             made.rename(place)
+        except OSError:
+            if not place.is_dir():
+                raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
