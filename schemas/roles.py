@@ -18,6 +18,9 @@ class ModelConfig(Section):
 
     path: str | None = Field(None, description="smollm2-135m-instruct, a local folder, or a name on the HF hub")
     revision: str | None = Field(None, description="revision on the HF hub")
+    chat_template: str | None = Field(
+        None, min_length=1, description="chatml, plain, or a file: for base models, which have none of their own"
+    )
     base_urls: tuple[str, ...] = Field((), description="OpenAI-compatible servers that already run this model")
     served_name: str | None = Field(None, description="the model's name at those servers")
     api_key_env: str | None = Field(None, description="environment variable that holds the key")
@@ -57,6 +60,8 @@ class ModelConfig(Section):
     def _one_source(self) -> "ModelConfig":
         if self.path is None and not self.base_urls:
             raise ValueError("a model needs a path (to be served here) or base_urls (of servers that run it)")
+        if self.chat_template and self.path is None:
+            raise ValueError("chat_template needs a path: weights that only a server has are asked as that server does")
         if self.base_urls and self.served_name is None:
             raise ValueError("base_urls need served_name: the model's name at those servers")
         if any(urlsplit(url).scheme not in ("http", "https") for url in self.base_urls):

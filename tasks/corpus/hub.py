@@ -8,6 +8,7 @@ from pathlib import Path
 from schemas.errors import DependencyError, PopError, UserError
 from tasks.corpus.csvs import no_column
 from tasks.corpus.records import Columns, Place, Record, from_row
+from tasks.storage.hub import hub_error, line
 
 
 def read_hub(name: str, columns: Columns, config: str | None, split: str) -> Iterator[Record]:
@@ -43,7 +44,9 @@ def _rows(dataset: Iterable[Mapping[str, object]], name: str) -> Iterator[Mappin
         try:
             row = next(rows, None)
         except Exception as error:  # `datasets` passes on whatever its many readers and the network raise
-            raise DependencyError(f"{name} broke off at row {number}: {_line(error)}; start again to retry") from error
+            if isinstance(refusal := hub_error(error, f"the dataset {name}"), UserError):
+                raise refusal from error
+            raise DependencyError(f"{name} broke off at row {number}: {line(error)}; start again to retry") from error
         if row is None:
             return
         yield row
@@ -65,21 +68,16 @@ def _load(path: str, name: str, config: str | None, split: str) -> Iterable[Mapp
 
 def _explained(error: Exception, name: str, config: str | None, split: str) -> PopError:
     """What went wrong, and the mend, by the kinds of errors that `datasets` has."""
-    line = _line(error)
+    said = line(error)
     kind = type(error).__name__
     if kind == "DatasetNotFoundError":
-        return UserError(f"no dataset {name} on the hub, or it is closed: check the name, or set HF_TOKEN ({line})")
+        return hub_error(error, f"the dataset {name}")
     if kind in ("EmptyDatasetError", "DataFilesNotFoundError"):
-        return UserError(f"{name} has no data files that datasets can load: {line}")
-    if isinstance(error, ValueError) and "split" in line.lower():
-        return UserError(f"{name} has no split {split!r}, set corpus.hub_split: {line}")
-    if isinstance(error, ValueError) and "config" in line.lower():
-        return UserError(f"{name} has no configuration {config!r}, set corpus.hub_config: {line}")
+        return UserError(f"{name} has no data files that datasets can load: {said}")
+    if isinstance(error, ValueError) and "split" in said.lower():
+        return UserError(f"{name} has no split {split!r}, set corpus.hub_split: {said}")
+    if isinstance(error, ValueError) and "config" in said.lower():
+        return UserError(f"{name} has no configuration {config!r}, set corpus.hub_config: {said}")
     if isinstance(error, OSError):
-        return DependencyError(f"the hub cannot be reached for {name}: {line}")
-    return UserError(f"{name} cannot be loaded by datasets: {line}")
-
-
-def _line(error: Exception) -> str:
-    """An error's text in one line that can be read."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+        return hub_error(error, f"the dataset {name}")
+    return UserError(f"{name} cannot be loaded by datasets: {said}")

@@ -4,18 +4,14 @@ The `tokenizers` package and Jinja, no torch and no transformers. Only what was 
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from jinja2 import Template, TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tasks.engine.protocol import Message
-from tasks.storage.jsonfile import read_json
+from tasks.engine.templates import compiled, special_tokens, template_of
 
 _LONG = 20_000  # characters, from which on a text is cut into tokens in a thread, which the loop need not wait for
 
@@ -25,6 +21,8 @@ class LocalTokenizer:
 
     Attributes:
         renders: whether its chat template is there, and makes what the server's makes.
+        special: special tokens by name (`eos_token`).
+        added: ids of the tokens that stand whole in any text, as control tokens do.
     """
 
     # leading, trailing and doubled space, other scripts, a control token typed as text, with and without specials
@@ -36,25 +34,27 @@ class LocalTokenizer:
         {"role": "user", "content": " Say \u201chello\u201d.\n\n{x} <b> 2 "},
     )
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, template: str | None = None) -> None:
+        """`template` stands for the folder's own."""
         from tokenizers import Tokenizer
 
         self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._template, self._names = _template_of(folder)
+        self._template, self.special = _compiled(template or template_of(folder)), special_tokens(folder)
+        self.added: frozenset[int] = frozenset(self._tokenizer.get_added_tokens_decoder())
         self.renders = self._template is not None
 
     def ids(self, text: str, special: bool = False) -> list[int]:
         """Token ids of a text."""
         return list(self._tokenizer.encode(text, add_special_tokens=special).ids)
 
-    def rendered(self, messages: Sequence[Message]) -> str | None:
-        """A conversation as the model is asked with it; None where the template refuses it."""
+    def rendered(self, messages: Sequence[Message], asks: bool = True) -> str | None:
+        """A conversation as the model is asked with it, or whole (`asks` false); None where the template refuses it."""
         if self._template is None:
             return None
         try:
-            return self._template.render(messages=list(messages), add_generation_prompt=True, **self._names)
+            return self._template.render(messages=list(messages), add_generation_prompt=asks, **self.special)
         except (TemplateError, TypeError, ValueError):
             return None
 
@@ -84,28 +84,8 @@ def local_tokenizer(folder: str | None) -> LocalTokenizer | None:
         return None
 
 
-def _template_of(folder: Path) -> tuple[Template | None, dict[str, Any]]:
-    """The chat template and the special tokens by name, which it may write."""
-    settings = read_json(folder / "tokenizer_config.json")
-    names = {
-        name: value["content"] if isinstance(value, dict) else value
-        for name, value in (read_json(folder / "special_tokens_map.json") | settings).items()
-        if name.endswith("_token") and (isinstance(value, str) or (isinstance(value, dict) and "content" in value))
-    }
-    apart = folder / "chat_template.jinja"
-    text = apart.read_text(encoding="utf-8") if apart.is_file() else settings.get("chat_template")
-    if isinstance(text, list):  # several by name
-        text = next((one.get("template") for one in text if one.get("name") == "default"), None)
-    if not isinstance(text, str):
-        return None, names
-    world = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    world.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
-    world.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
+def _compiled(text: str | None) -> Template | None:
     try:
-        return world.from_string(text), names
-    except TemplateError:  # tags of transformers' own, as `generation`
-        return None, names
-
-
-def _refuse(message: str) -> NoReturn:
-    raise TemplateError(message)
+        return compiled(text) if text is not None else None
+    except TemplateError:
+        return None

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tasks.engine.templates import written
 from tasks.models.resolve import Resolved
 
 PARTS = ("config", "tokenizer", "chat_template", "generation_config", "code")
@@ -27,14 +28,14 @@ Known = dict[str, dict[str, str]]  # identity by weights → part → hash
 def parts_of(folder: Path) -> dict[str, str]:
     """A short hash of every part of a model folder; `none` where there is no such part."""
     settings = _read(folder / "tokenizer_config.json")
-    written = settings.pop("chat_template", None) if isinstance(settings, dict) else None
-    template = _text(folder / "chat_template.jinja") or _template(_read(folder / "chat_template.json")) or written
+    if isinstance(settings, dict):
+        settings.pop("chat_template", None)
     tokenizer = {path.name: _file(path) for pattern in _TOKENIZER for path in folder.glob(pattern) if path.is_file()}
     code = {path.name: _file(path) for path in folder.glob("*.py") if path.is_file()}
     return {
         "config": _hash(_quiet(_read(folder / "config.json"))),
         "tokenizer": _hash([tokenizer, _quiet(settings)]),
-        "chat_template": _hash(template),
+        "chat_template": _hash(written(folder)),
         "generation_config": _hash(_quiet(_read(folder / "generation_config.json"))),
         "code": _hash(code),
     }
@@ -63,10 +64,6 @@ def told_apart(models: Mapping[str, Resolved], known: Known) -> dict[str, Resolv
 def _quiet(content: Any) -> Any:
     """Without what a library notes of itself."""
     return {key: value for key, value in content.items() if key not in _NOISE} if isinstance(content, dict) else content
-
-
-def _template(content: Any) -> Any:
-    return content.get("chat_template") if isinstance(content, dict) else content
 
 
 def _read(path: Path) -> Any:

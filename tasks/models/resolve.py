@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.config import Config
-from schemas.errors import DependencyError, UserError
+from schemas.errors import UserError
 from schemas.ids import content_id
 from schemas.roles import ModelConfig
 from schemas.section import FROZEN
 from tasks.engine.parameters import with_params
+from tasks.models.templated import with_template
 from tasks.processes.guarded import state_dir
+from tasks.storage.hub import hub_error
 from tasks.storage.jsonfile import read_json
 from tasks.storage.manifests import first_policy
 from tasks.storage.store import Store, publish_local
 
 BUILT_IN = "smollm2-135m-instruct"
+FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # of a model on the hub
 Say = Callable[[str], None]
 
 
@@ -59,10 +62,13 @@ def resolve(name: str, config: Config, say: Say) -> Resolved:
     """Find (for the built-in model: fetch) a model's weights.
 
     Raises:
-        UserError: a folder without weights or configuration.
+        UserError: a folder without weights or configuration, or a chat template that cannot be had.
     """
-    found = _found(name, config, say)
-    return Resolved(with_params(found.identity, config.models[name]), found.path, found.identity)
+    found, model = _found(name, config, say), config.models[name]
+    path = found.path
+    if path is not None and model.chat_template:
+        path = str(with_template(name, Path(path), model.chat_template))
+    return Resolved(with_params(found.identity, model), path, found.identity)
 
 
 def _found(name: str, config: Config, say: Say) -> Resolved:
@@ -106,7 +112,9 @@ def _require_whole(name: str, folder: Path) -> None:
         )
     if not (folder / "config.json").exists() or not weight_files(folder):
         raise UserError(f"{setting} is a folder without weights; it needs config.json and *.safetensors")
-    for index in sorted(folder.glob("*.index.json")):
+    # beside *.safetensors, an index of *.bin may have stayed: many repositories hold both, and one is fetched
+    indexes = "*.safetensors.index.json" if list(folder.glob("*.safetensors")) else "*.index.json"
+    for index in sorted(folder.glob(indexes)):
         shards = set((read_json(index).get("weight_map") or {}).values())
         if absent := sorted(shard for shard in shards if not (folder / str(shard)).exists()):
             raise UserError(
@@ -115,26 +123,20 @@ def _require_whole(name: str, folder: Path) -> None:
 
 
 def _from_hub(name: str, model: ModelConfig) -> Resolved:
-    """Fetch a model into the hub's own cache, once; after that it is a folder like any other."""
+    """Fetch a model into the hub's own cache, once; after that it is a folder like any other.
+
+    Raises:
+        UserError: the hub has no such model or revision for this user, or not all of its files.
+        DependencyError: it cannot be fetched now; what has come is kept, and used when all of it is there.
+    """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     assert model.path is not None
     try:
-        folder = snapshot_download(
-            model.path,
-            revision=model.revision,
-            allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
-        )
-    except (RepositoryNotFoundError, GatedRepoError, RevisionNotFoundError) as error:
-        raise UserError(
-            f"models.{name}.path: the hub has no {model.path} for you: {str(error).splitlines()[0]}"
-        ) from None
-    except (HfHubHTTPError, OSError) as error:
-        raise DependencyError(
-            f"models.{name}.path: {model.path} cannot be fetched from the hub ({type(error).__name__}); look at the "
-            "network, or give a local folder"
-        ) from None
+        folder = snapshot_download(model.path, revision=model.revision, allow_patterns=list(FETCHED))
+    except Exception as error:  # the library passes on whatever its HTTP client raises
+        raise hub_error(error, f"models.{name}.path: {model.path}", model.revision or "main") from error
+    _require_whole(name, Path(folder))
     # the snapshot's folder is named by its commit
     return Resolved(f"hub:{model.path}@{Path(folder).name}", folder)
 

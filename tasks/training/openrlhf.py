@@ -98,7 +98,7 @@ def _prepare(job: TrainingJob, paths: Workdir) -> Prepared:
         limits += ("--trust-remote-code",) * job.trust_remote_code
         code = _run(job, paths, "prepare", job.model.resolve(), job.preferences, paths.data, *limits)
         if code == 2:
-            raise UserError(tail(paths.log("prepare"), 1))
+            raise UserError(tail(paths.log("prepare"), 1).replace("models.NAME", "models.policy"))
         if code or not done.exists():
             raise DependencyError(f"preparing the pairs failed (exit {code}):\n{tail(paths.log('prepare'))}")
     return Prepared(**read_json(done))

@@ -157,7 +157,8 @@ def load_tokenizer(model: str, trust_remote_code: bool = False) -> Any:
     except Exception as problem:
         raise Unfit(f"the tokenizer of {model} does not load: {first_line(problem)}") from problem
     if not tokenizer.chat_template:
-        raise Unfit(f"the model {model} has no chat template: take an instruct model, or add a chat_template.jinja")
+        mend = "take an instruct model, or set models.NAME.chat_template (chatml, plain, or a file)"
+        raise Unfit(f"the model {model} has no chat template: {mend}")
     return tokenizer
 
 

@@ -89,8 +89,8 @@ def test_the_check_finds_what_is_wrong_with_a_model(runtime: Path, tokenizer_fil
     assert good["tensors_changed"] == good["tensors"] == 20  # the tied head is no tensor of its own
     sizes = [(tmp_path / folder / "model.safetensors").stat().st_size for folder in ("parent", "good")]
     assert abs(sizes[0] - sizes[1]) < 100  # bfloat16 again, and tied weights once
-    config = (tmp_path / "good/config.json").read_text()
-    assert config == (tmp_path / "parent/config.json").read_text()
+    for name in ("config.json", "chat_template.jinja", "generation_config.json"):  # what it is asked by, and its ends
+        assert (tmp_path / "good" / name).read_text() == (tmp_path / "parent" / name).read_text()
 
     found = {kind: "; ".join(verdict["problems"]) for kind, verdict in verdicts.items()}
     expected = {
