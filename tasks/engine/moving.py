@@ -11,7 +11,7 @@ from typing import Any
 from schemas.config import ClusterConfig, EngineConfig
 from schemas.errors import DependencyError, PopError
 from schemas.load import PROJECT
-from tasks.cluster.driver import Driver, nodes_of, order
+from tasks.cluster.driver import UNABLE, Driver, nodes_of, order
 from tasks.cluster.places import divided, room, share
 from tasks.engine.group import Group
 from tasks.engine.server import WATCH_EVERY_SEC, healthy
@@ -77,6 +77,8 @@ class Moving:
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Something has happened to it: it was started somewhere, its process or node went, or it will not be back."""
+        if self.lost:
+            return  # whoever waited for it has been told
         if event["event"] == "started":
             host = f"[{event['host']}]" if ":" in event["host"] else event["host"]
             self.url, self._starting, self._since = f"http://{host}:{event['port']}/v1", True, time.monotonic()
@@ -138,18 +140,18 @@ class _Kept:
     async def _watched(self) -> None:
         while not all(member.lost for member in self.members):
             await asyncio.sleep(WATCH_EVERY_SEC)
-            ended = self._driver.process.poll() is not None
+            code = self._driver.process.poll()
             for event in self._driver.events():
                 member = self.members[event["replica"]]
                 member.take(event)
                 if member.lost and not all(one.lost for one in self.members):
                     self._say(f"{member.lost}\nthe other servers go on")
-            if ended:
-                self._begin_again()
+            if code is not None:
+                self._begin_again(code)
             await asyncio.gather(*(member.look() for member in self.members))
 
-    def _begin_again(self) -> None:
-        why = self._driver.process.tail(1)
+    def _begin_again(self, code: int) -> None:
+        why = self._driver.process.tail(1) if code == UNABLE else f"what holds it by Ray ended with exit code {code}"
         if self._again >= self._config.max_restarts or not any(member.url for member in self.members):
             self._give_up(f"{why} (the Ray driver's log: {self._log})")
             return

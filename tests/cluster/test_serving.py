@@ -15,7 +15,7 @@ from schemas.roles import ModelConfig, Sampling
 from tasks.engine.client import Client
 from tasks.engine.faults import Fault
 from tasks.engine.gate import Gate
-from tasks.engine.moving import Serving, serve_on_cluster
+from tasks.engine.moving import Moving, Serving, serve_on_cluster
 from tasks.engine.protocol import Generation, Request
 from tasks.engine.replicas import Replica
 from tasks.engine.server import fake_command
@@ -111,6 +111,18 @@ def test_without_ray_the_mend_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
     with pytest.raises(DependencyError, match=r"^cluster.kind=ray needs Ray .*: run `pop setup --cluster`$"):
         asyncio.run(run())
+
+
+def test_one_that_is_lost_stays_so_whatever_comes_later(tmp_path: Path) -> None:
+    async def run() -> None:
+        one = Moving("server 1", tmp_path / "log", EngineConfig(), print)
+        gone = {"event": "gone", "why": "its node went", "node": True}
+        for event in ({**gone, "last": True}, {**gone, "last": False}, {"event": "started", "host": "h", "port": 1}):
+            one.take(event)
+            with pytest.raises(DependencyError, match="server 1: its node went"):
+                await asyncio.wait_for(one.ready(), 1)
+
+    asyncio.run(run())
 
 
 def test_a_request_to_a_node_without_power_does_not_wait_for_its_time_out() -> None:

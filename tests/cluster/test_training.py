@@ -10,11 +10,12 @@ import pytest
 
 from schemas.config import ClusterConfig
 from schemas.errors import UserError
+from tasks.cluster.driver import ENVIRONMENT, NODE_LOST
 from tasks.cluster.places import Node, Share, divided, room, share
 from tasks.processes.guarded import Guarded
 from tasks.training.job import TrainingJob, Workdir
 from tasks.training.launcher import processes
-from tasks.training.on_cluster import ENVIRONMENT, NODE_LOST, by_ray, places
+from tasks.training.on_cluster import by_ray, places
 from tests.cluster.conftest import Nodes
 from tests.training.samples import write_pairs
 
