@@ -29,6 +29,7 @@ NODE_LOST, UNABLE = 75, 76  # exit codes; after the first, another try on the no
 _GRACE_SEC = 8.0  # in which the guardian of a holder that is gone has ended what it guarded
 _OTHERS_SEC = 45.0  # after one process of a training has failed, for the others: Ray tells of a lost node after a while
 _LOOK_SEC = 2.0
+_REACH_SEC = 10.0
 # A worker of Ray kills its own children, the guardian too, and then nobody would end what that guards: it is no child.
 _APART = "import os, sys; os.fork() and os._exit(0); os.setsid(); os.execv(sys.executable, sys.argv[1:])"
 
@@ -109,6 +110,9 @@ def connect(order: Order) -> None:
         cores = len(os.sched_getaffinity(0))
         own = {"num_cpus": cores, "include_dashboard": False, "object_store_memory": 100_000_000}
     try:
+        host, colon, port = order["address"].rpartition(":")
+        if colon:  # Ray itself would try for minutes
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SEC).close()
         ray.init(address=order["address"] or "local", log_to_driver=False, logging_level="ERROR", **own)
     except Exception as error:
         said = " ".join(str(error).split())[:300]

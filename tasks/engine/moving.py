@@ -11,13 +11,14 @@ from typing import Any
 from schemas.config import ClusterConfig, EngineConfig
 from schemas.errors import DependencyError, PopError
 from schemas.load import PROJECT
-from tasks.cluster.driver import Driver, nodes_of, order
+from tasks.cluster.driver import UNABLE, Driver, nodes_of, order
 from tasks.cluster.places import divided, room, share
 from tasks.engine.group import Group
 from tasks.engine.server import WATCH_EVERY_SEC, healthy
 from tasks.processes.guarded import end_orphans, in_thread, tail
 
 Say = Callable[[str], None]
+ROOM_SEC = 45.0  # after the first server is up, for those that have no room yet
 MOVING_SEC = 120.0  # in which Ray tells that a node is lost; until then a server there is only silent
 
 
@@ -52,6 +53,11 @@ class Moving:
         self._up, self._since = asyncio.Event(), time.monotonic()
         self._starting = self._was_up = False
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it was there when it was last looked at."""
+        return self._up.is_set() and self.lost is None
+
     async def ready(self) -> None:
         """See `Watched.ready`."""
         await self._up.wait()
@@ -60,7 +66,7 @@ class Moving:
 
     async def answers(self) -> bool:
         """Whether it is there now; also where it never will be again."""
-        return self.lost is not None or (self._up.is_set() and await healthy(self.url))
+        return self.lost is not None or (self.is_up and await healthy(self.url))
 
     async def was_gone(self, restarts: int) -> bool:
         """See `Watched.was_gone`."""
@@ -77,6 +83,8 @@ class Moving:
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Something has happened to it: it was started somewhere, its process or node went, or it will not be back."""
+        if self.lost:
+            return  # whoever waited for it has been told
         if event["event"] == "started":
             host = f"[{event['host']}]" if ":" in event["host"] else event["host"]
             self.url, self._starting, self._since = f"http://{host}:{event['port']}/v1", True, time.monotonic()
@@ -138,18 +146,18 @@ class _Kept:
     async def _watched(self) -> None:
         while not all(member.lost for member in self.members):
             await asyncio.sleep(WATCH_EVERY_SEC)
-            ended = self._driver.process.poll() is not None
+            code = self._driver.process.poll()
             for event in self._driver.events():
                 member = self.members[event["replica"]]
                 member.take(event)
-                if member.lost and not all(one.lost for one in self.members):
+                if member.lost and member.url and not all(one.lost for one in self.members):
                     self._say(f"{member.lost}\nthe other servers go on")
-            if ended:
-                self._begin_again()
+            if code is not None:
+                self._begin_again(code)
             await asyncio.gather(*(member.look() for member in self.members))
 
-    def _begin_again(self) -> None:
-        why = self._driver.process.tail(1)
+    def _begin_again(self, code: int) -> None:
+        why = self._driver.process.tail(1) if code == UNABLE else f"what holds it by Ray ended with exit code {code}"
         if self._again >= self._config.max_restarts or not any(member.url for member in self.members):
             self._give_up(f"{why} (the Ray driver's log: {self._log})")
             return
@@ -194,30 +202,33 @@ async def serve_on_cluster(
     kept = _Kept(what, serving, config, say)
     watching = asyncio.create_task(kept.watch())
     try:
-        await _all_up(kept.members, waiting)
-        yield Group(kept.members)
+        yield Group(await _all_up(kept.members, waiting, say))
     finally:
         watching.cancel()
         kept.stop()
 
 
-async def _all_up(members: list[Moving], waiting: Say) -> None:
-    """Wait until all of them are there.
+async def _all_up(members: list[Moving], waiting: Say, say: Say) -> list[Moving]:
+    """Wait until all of them are there, but not for long for one that found no room: its node may just have gone.
 
     Raises:
-        DependencyError: one of them will not come.
+        DependencyError: one of them was started and will not come, or there is room for none.
     """
-    waits = [asyncio.ensure_future(member.ready()) for member in members]
-    began = time.monotonic()
+    waits = {asyncio.ensure_future(member.ready()): member for member in members}
+    began = first = time.monotonic()
     try:
         while left := [wait for wait in waits if not wait.done()]:
-            waiting(
-                f"{len(left)} of {len(members)} servers are starting on the cluster: {time.monotonic() - began:.0f} s"
-            )
+            now = time.monotonic()
+            waiting(f"{len(left)} of {len(members)} servers are starting on the cluster: {now - began:.0f} s")
             done, _ = await asyncio.wait(left, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
             for one in done:
                 one.result()
+            first = first if any(member.is_up for member in members) else now
+            if now - first > ROOM_SEC and not any(waits[wait].url for wait in left):
+                say(f"{len(left)} of {len(members)} servers find no room on the cluster: the others go on without them")
+                break
     finally:
         waiting("")
         for wait in waits:
             wait.cancel()
+    return [member for member in members if member.is_up]

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.cluster.driver import ENVIRONMENT, NODE_LOST, UNABLE, command, nodes_of, order
+from tasks.cluster.driver import command, nodes_of, order
 from tasks.cluster.places import Share, room, share
 from tasks.training.job import TrainingJob, Workdir
 from tasks.training.launcher import environment, processes
 
-__all__ = ["ENVIRONMENT", "NODE_LOST", "UNABLE", "Places", "by_ray", "places"]
 _PLACE_SEC = 300.0  # for the cluster to have room; then nodes are counted anew
 
 

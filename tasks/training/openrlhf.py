@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import AGAIN, DependencyError, PopError, UnfitModel, UserError, unwritable
+from tasks.cluster.driver import ENVIRONMENT, NODE_LOST, UNABLE
 from tasks.processes.guarded import Guarded, tail
 from tasks.storage.jsonfile import read_json
 from tasks.training.arguments import dpo_arguments, refuse_too_few
@@ -27,7 +28,7 @@ from tasks.training.finishing import TrainerDied, finish_and_check
 from tasks.training.health import Trial, health, lost
 from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, read_rows
 from tasks.training.launcher import environment, launcher, processes
-from tasks.training.on_cluster import ENVIRONMENT, NODE_LOST, UNABLE, by_ray, places
+from tasks.training.on_cluster import by_ray, places
 
 __all__ = ["Prepared", "TrainedModel", "TrainerDied", "TrainingJob", "Trial", "dpo_arguments", "read_rows", "train"]
 

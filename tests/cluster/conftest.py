@@ -1,6 +1,7 @@
 """A runtime environment whose Ray is a stand-in (ray_standin.py), and nodes that a test lets go."""
 
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 Nodes = Callable[..., None]
+_LISTENS = socket.create_server(("127.0.0.1", 0))  # whatever a program that looks for the head wants of it
+ADDRESS = f"127.0.0.1:{_LISTENS.getsockname()[1]}"
 
 
 @pytest.fixture(scope="session")

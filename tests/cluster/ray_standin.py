@@ -37,8 +37,6 @@ def nodes() -> list[dict[str, Any]]:
 
 
 def init(address: str, **_: Any) -> None:
-    if address.endswith(":1"):
-        raise ConnectionError("ray.init() could not\nconnect")
     threading.Thread(target=_watch, daemon=True).start()
 
 

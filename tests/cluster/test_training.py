@@ -10,12 +10,13 @@ import pytest
 
 from schemas.config import ClusterConfig
 from schemas.errors import UserError
+from tasks.cluster.driver import ENVIRONMENT, NODE_LOST
 from tasks.cluster.places import Node, Share, divided, room, share
 from tasks.processes.guarded import Guarded
 from tasks.training.job import TrainingJob, Workdir
 from tasks.training.launcher import processes
-from tasks.training.on_cluster import ENVIRONMENT, NODE_LOST, by_ray, places
-from tests.cluster.conftest import Nodes
+from tasks.training.on_cluster import by_ray, places
+from tests.cluster.conftest import ADDRESS, Nodes
 from tests.training.samples import write_pairs
 
 TOLD = "import json, os, sys; print(json.dumps([os.environ[n] for n in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'LOCAL_RANK')]), flush=True); "  # noqa: E501
@@ -26,7 +27,7 @@ def job(tmp_path: Path) -> TrainingJob:
     """A job on the cluster, of two processes."""
     (tmp_path / "parent").mkdir()
     pairs = write_pairs(tmp_path / "pairs.parquet", {"a": ("yes", "no")})
-    cluster = ClusterConfig(kind="ray", address="127.0.0.1:6379")
+    cluster = ClusterConfig(kind="ray", address=ADDRESS)
     return TrainingJob(
         Path(sys.executable), tmp_path / "parent", pairs, tmp_path / "work", cluster=cluster, processes=2
     )
