@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from schemas.errors import DependencyError, PopError, UserError
+from schemas.ids import content_id
 from tasks.corpus.csvs import no_column
 from tasks.corpus.records import Columns, Place, Record, from_row
 
@@ -83,3 +84,22 @@ def _explained(error: Exception, name: str, config: str | None, split: str) -> P
 def _line(error: Exception) -> str:
     """An error's text in one line that can be read."""
     return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def revision_of(name: str) -> str:
+    """A mark that changes when a dataset does: its commit on the hub, or names, sizes and times of a folder's files.
+
+    Raises:
+        DependencyError: the hub does not tell.
+    """
+    local = _local(name)
+    if local:
+        files = sorted(file for file in local.rglob("*") if file.is_file()) if local.is_dir() else [local]
+        told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return content_id("folder", told)
+    try:
+        from huggingface_hub import HfApi
+
+        return str(HfApi().dataset_info(name).sha)
+    except Exception as error:  # whatever its client and the network raise
+        raise DependencyError(f"the hub does not tell which revision {name} has: {_line(error)}") from error
