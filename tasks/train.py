@@ -176,3 +176,12 @@ def _model_row(plan: Plan, store: Store, trained: TrainedModel) -> Row:
         "sample_answer": trained.answer, "status": "candidate", "warnings": "; ".join(trained.warnings) or None,
         "reason": "; ".join(notes) or None,
     } | trained.figures  # fmt: skip
+
+
+def write_preferences(round_: Round, shards: tuple[str, ...], path: Path) -> None:
+    rows = [row for name in shards for row in round_.read("preferences", name)]
+    schema = TABLES["preferences"].schema
+    data = pa.Table.from_pylist([{**row, "run": round_.plan.run} for row in sorted(rows, key=lambda r: r["pair_id"])], schema)
+    sink = pa.BufferOutputStream()
+    pq.write_table(data, sink)
+    publish_local(path, sink.getvalue().to_pybytes())
