@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,8 @@ from tasks.shard import corpus_stamp, shard_task
 from tasks.staging.plan import make_plan
 from tasks.staging.stage import Round
 from tasks.storage.store import Store
+from tasks.train import write_preferences
+from tasks.training.job import TrainingJob, job_hash
 from tests.samples import Quiet
 
 SIZES, TEXTS, TEXT_WORDS = (256, 4096), 8192, 1000
@@ -53,11 +56,11 @@ def one(stage: str, folder: str, documents: int) -> None:
     elif stage == "pairs":
         asyncio.run(pair_all(Store(f"{folder}/{documents}", "big")))
     else:
-        from tasks.train import write_preferences
-
         round_ = Round(plan(), Store(f"{folder}/{documents}", "big"), {}, Quiet())
         with tempfile.TemporaryDirectory() as root:
-            write_preferences(round_, tuple(round_.store.files("preferences", 0)), Path(root) / "preferences.parquet")
+            path = Path(root) / "preferences.parquet"
+            write_preferences(round_, tuple(round_.store.files("preferences", 0)), path)
+            job_hash(TrainingJob(Path(sys.executable), Path(root), path, Path(root)))
     print(json.dumps(frame.peak_mib()))
 
 
@@ -78,6 +81,8 @@ def measure(given: argparse.Namespace) -> list[Figure]:
             store = Store(str(folder / str(documents)), "big")
             if len(store.files("answers", 0)) != documents // PROBLEMS:
                 make(store, documents * given.answers, given.words)
+            for table in ("pairs", "preferences"):
+                shutil.rmtree(folder / str(documents) / "big" / table, ignore_errors=True)
         for stage in STAGES:
             small, large = (measured(stage, folder, documents) for documents in SIZES)
             figures += [

@@ -19,7 +19,7 @@ from tasks.corpus import fetch, index, inputs
 from tasks.corpus.drawing import draw
 from tasks.corpus.index import Cursor, make, parts_of
 from tasks.corpus.jsons import read_jsonl, read_line
-from tasks.corpus.records import Columns, Place
+from tasks.corpus.records import BadRecord, Columns, Place
 from tasks.corpus.select import Selection
 from tasks.corpus.twins import Earlier
 from tasks.shard import _selection
@@ -35,7 +35,7 @@ def quiet(_cursor: Cursor, _name: str) -> None:
 
 
 def config(source: Path, **changes: object) -> CorpusConfig:
-    return CorpusConfig(source=str(source), **(SMALL | changes))  # type: ignore[arg-type]
+    return CorpusConfig(source=str(source), **(SMALL | changes))
 
 
 def plain(given: CorpusConfig, used: list[str], earlier: list[Earlier]) -> Selection:
@@ -112,7 +112,7 @@ def test_every_line_is_found_again_by_its_byte(corpus: Path) -> None:
     found = [record for record in read_jsonl(corpus / "a.jsonl", "a.jsonl", columns) if getattr(record, "at", None)]
     assert len(found) > 40
     for record in found:
-        assert not isinstance(record, index.BadRecord) and record.at is not None
+        assert not isinstance(record, BadRecord) and record.at is not None
         place = Place("a.jsonl", "line", fetch._number(record.source), record.at)
         assert record in list(read_line(corpus / "a.jsonl", place, columns))
 
@@ -224,7 +224,7 @@ def test_a_dataset_by_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     table(folder / "train.parquet", texts(0, 60))
-    given = CorpusConfig(source=f"hf:{folder}", **SMALL)  # type: ignore[arg-type]
+    given = CorpusConfig(source=f"hf:{folder}", **SMALL)
     make(given.source, given, tmp_path / "index", quiet)
     assert indexed(given, tmp_path / "index", [], []) == plain(given, [], [])
     table(folder / "train.parquet", texts(1, 60))
