@@ -6,7 +6,10 @@ table of lines, a dataset of the hub) the beginning is read, up to the last docu
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
+
+import pyarrow as pa
 
 from schemas.config import CorpusConfig
 from tasks.corpus.files import kind_of
@@ -38,10 +41,11 @@ def fetch(wanted: Mapping[str, Where], inputs: Mapping[str, Input], config: Corp
     texts: dict[str, str] = {}
     for file in sorted({where.file for where in wanted.values()} & inputs.keys()):
         here = [where for where in wanted.values() if where.file == file]
-        for record in _records(inputs[file], here, config):
-            for _, text, _ in texts_of(record, config.max_words, config.long_texts):
-                if (found := document_id(text)) in wanted:
-                    texts[found] = text
+        with suppress(OSError, pa.ArrowException):  # torn or cut since: what it had is missing
+            for record in _records(inputs[file], here, config):
+                for _, text, _ in texts_of(record, config.max_words, config.long_texts):
+                    if (found := document_id(text)) in wanted:
+                        texts[found] = text
     return texts
 
 

@@ -192,14 +192,20 @@ def test_a_changed_corpus_is_told_and_only_what_changed_is_read_again(
     assert indexed(given, folder, [], []) == plain(given, [], [])
 
 
-def test_a_text_that_changed_under_the_same_stamp_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps({"text": prose(n, 40)}) + "\n" for n in range(30)))
-    given, was = config(path), path.stat()
+@pytest.mark.parametrize("kind", ["other", "shorter", "torn"])
+def test_a_text_that_changed_under_the_same_stamp_is_told(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ("a.parquet" if kind == "torn" else "a.jsonl")
+    found = [prose(n, 40) for n in range(30)]
+    table(path, found) if kind == "torn" else path.write_text("".join(f'{{"text": "{text}"}}\n' for text in found))
+    given = config(path)
     make(str(path), given, tmp_path / "index", quiet)
-    path.write_text(path.read_text().replace("a", "e"))
-    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
-    with pytest.raises(UserError, match=r"a\.jsonl:\d+ is another text"):
+    stamp = inputs._stamp(path)
+    monkeypatch.setattr(inputs, "_stamp", lambda _: stamp)
+    now = path.read_bytes()
+    path.write_bytes(now.replace(b"a", b"e") if kind == "other" else now[: len(now) // 3])
+    with pytest.raises(UserError, match=r"a\.\w+:\d+ is another text\. Run `pop index` again"):
         indexed(given, tmp_path / "index", [], [])
 
 
