@@ -26,6 +26,7 @@ from schemas.config import CorpusConfig
 from schemas.errors import DependencyError, UserError, unwritable
 from tasks.corpus.identity import hash64
 from tasks.corpus.inputs import Input, inputs_of
+from tasks.corpus.readers import HUB
 from tasks.corpus.records import BadRecord
 from tasks.corpus.rejects import KEPT, Rejects, reject_row
 from tasks.corpus.rows import DocumentRow
@@ -121,8 +122,9 @@ def make(source: str, config: CorpusConfig, folder: Path, told: Callable[[Cursor
     alone; where an earlier one has changed, all from there on is read again.
 
     Raises:
-        UserError: no such corpus; the folder holds something else, or is in use.
+        UserError: no such corpus; the folder lies in it, holds something else, or is in use.
     """
+    _placed(source, config, folder)
     with _locked(folder):
         number, cursor = _resume(source, config, folder)
         if (done := read_json(folder / DONE)) and not _owed(source, config, cursor):
@@ -256,6 +258,14 @@ def _owed(source: str, config: CorpusConfig, cursor: Cursor) -> bool:
 def cursor_of(path: Path) -> Cursor:
     """How far the corpus was read when a part was written."""
     return Cursor(**json.loads((pq.read_schema(path).metadata or {})[b"cursor"]))
+
+
+def _placed(source: str, config: CorpusConfig, folder: Path) -> None:
+    """See to it that there is a corpus, and that the index will be no part of it: the next reading would read it."""
+    next(inputs_of(source, config), None)
+    there = Path(source.removeprefix(HUB)).expanduser()
+    if there.is_dir() and folder.resolve().is_relative_to(there.resolve()):
+        raise UserError(f"{folder} lies in the corpus itself: name a folder outside of {there} with --out")
 
 
 @contextmanager

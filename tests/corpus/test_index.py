@@ -215,8 +215,20 @@ def test_other_settings_of_reading_are_told_and_those_of_drawing_are_not(corpus:
         indexed(config(corpus, max_words=50), tmp_path / "index", [], [])
     other = config(corpus, seed=5, documents=3, heldout_share=0.1, documents_per_shard=1)
     assert indexed(other, tmp_path / "index", [], []) == plain(other, [], [])
+
+
+def test_an_index_has_a_place_of_its_own(corpus: Path, tmp_path: Path) -> None:
+    """Not in the corpus, where the next reading would find it, and not among files that are somebody's."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "part-000000.parquet").write_text("mine")
     with pytest.raises(UserError, match=r"holds something else .* --out"):
-        make(str(corpus), config(corpus), corpus, quiet)
+        make(str(corpus), config(corpus), tmp_path / "full", quiet)
+    assert (tmp_path / "full" / "part-000000.parquet").read_text() == "mine"
+    with pytest.raises(UserError, match=r"lies in the corpus itself.* --out"):
+        make(str(corpus), config(corpus), corpus / "index", quiet)
+    with pytest.raises(UserError, match="no such corpus"):
+        make(str(tmp_path / "nowhere"), config(corpus), tmp_path / "index", quiet)
+    assert not (corpus / "index").exists() and not (tmp_path / "index").exists()
 
 
 def test_a_round_with_an_index_is_the_same_round() -> None:
