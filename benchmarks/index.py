@@ -29,7 +29,8 @@ from benchmarks import frame
 from benchmarks.frame import ROOT, Figure
 from schemas.config import CorpusConfig
 from schemas.load import load_config
-from tasks.corpus.index import make, parts_of
+from tasks.corpus.index import make
+from tasks.corpus.parts import parts_of
 from tasks.shard import corpus_stamp, shard_task
 from tasks.staging.plan import make_plan
 from tasks.staging.stage import Round

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from flows.views.plain import plain
 from schemas.config import Config, CorpusConfig
-from tasks.corpus.index import DONE, Cursor, make, reading
+from tasks.corpus.index import DONE, make, reading
 from tasks.corpus.look import Look, look
+from tasks.corpus.parts import Cursor
 from tasks.corpus.suited import unsuited
 from tasks.storage.jsonfile import read_json
 from tasks.texts.scripts import language_of

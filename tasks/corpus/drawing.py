@@ -18,8 +18,9 @@ from schemas.config import CorpusConfig
 from schemas.errors import UserError
 from tasks.corpus.fetch import Where, fetch
 from tasks.corpus.identity import Split
-from tasks.corpus.index import DONE, READING, REJECTS, VERSION, parts_of, reject_of, standing_parts
+from tasks.corpus.index import DONE, READING, REJECTS, VERSION
 from tasks.corpus.inputs import Input, inputs_of
+from tasks.corpus.parts import parts_of, reject_of, standing_parts
 from tasks.corpus.rejects import KEPT, Rejects, Why
 from tasks.corpus.sampling import Found, Sampler
 from tasks.corpus.select import Selection, settled

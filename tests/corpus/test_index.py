@@ -15,10 +15,11 @@ import pytest
 from schemas.config import CorpusConfig
 from schemas.errors import UserError
 from schemas.load import load_config
-from tasks.corpus import fetch, index, inputs
+from tasks.corpus import fetch, index, inputs, parts
 from tasks.corpus.drawing import draw
-from tasks.corpus.index import Cursor, make, parts_of
+from tasks.corpus.index import make
 from tasks.corpus.jsons import read_jsonl, read_line
+from tasks.corpus.parts import Cursor, parts_of
 from tasks.corpus.records import BadRecord, Columns, Place
 from tasks.corpus.select import Selection
 from tasks.corpus.twins import Earlier
@@ -134,15 +135,15 @@ def test_a_killed_index_goes_on_and_is_what_it_would_have_been(
 ) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from schemas.config import CorpusConfig; from tasks.corpus import index\n"
-        "index.PART_ROWS = index.BATCH_ROWS = 10\n"
+        "from schemas.config import CorpusConfig; from tasks.corpus import index, parts\n"
+        "index.PART_ROWS = parts.BATCH_ROWS = 10\n"
         "config = CorpusConfig.model_validate_json(sys.argv[2])\n"
         "index.make(config.source, config, Path(sys.argv[1]), lambda *_: time.sleep(0.02))"
     )
     given, killed, whole = config(corpus, long_texts="cut"), tmp_path / "killed", tmp_path / "whole"
-    for parts in (1, 5):
+    for number in (1, 5):
         process = subprocess.Popen([sys.executable, "-c", code, str(killed), given.model_dump_json()], cwd=ROOT)
-        while len(parts_of(killed)) < parts:
+        while len(parts_of(killed)) < number:
             assert process.poll() is None
             time.sleep(0.005)
         process.kill()
@@ -150,7 +151,7 @@ def test_a_killed_index_goes_on_and_is_what_it_would_have_been(
         with pytest.raises(UserError, match=r"is not whole: run `pop index`"):
             indexed(given, killed, [], [])
     monkeypatch.setattr(index, "PART_ROWS", 10)
-    monkeypatch.setattr(index, "BATCH_ROWS", 10)
+    monkeypatch.setattr(parts, "BATCH_ROWS", 10)
     for folder in (killed, whole):
         make(str(corpus), given, folder, quiet)
     names = [path.name for path in sorted(whole.iterdir()) if path.name != ".lock"]
