@@ -18,8 +18,8 @@ from benchmarks.frame import ROOT, Row, note, shown
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 NAMES = (
-    "controller", "sampler", "busy", "linear", "pairing", "audits", "resume", "looking", "corpus", "gate", "real",
-    "trainer", "modes",
+    "controller", "sampler", "busy", "linear", "pairing", "audits", "resume", "looking", "corpus", "index", "memory",
+    "gate", "real", "trainer", "modes",
 )  # fmt: skip
 MODULES = {"controller": "cases"}
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"

@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -87,6 +88,14 @@ def _git(*arguments: str) -> str:
 def shown(value: float) -> str:
     """Three significant digits, and no fewer than all before the point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def peak_mib() -> float:
+    """The most memory that this process has had. What `getrusage` tells begins with that of the process before exec."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def note(text: str) -> None:

@@ -58,8 +58,8 @@ def plan() -> Plan:
     return make_plan(config, "big", 0, {"policy": "fake:policy"})
 
 
-def make(store: Store, answers: int) -> list[str]:
-    """Write the tables that the stage reads; returns the shards' names."""
+def make(store: Store, answers: int, words: int = 60) -> list[str]:
+    """Write the tables that the stage reads, with answers of so many words; returns the shards' names."""
     con = duckdb.connect()
     shards = max(1, answers // (PROBLEMS * ANSWERS))
     for shard in range(shards):
@@ -67,6 +67,7 @@ def make(store: Store, answers: int) -> list[str]:
         for table, query in QUERIES.items():
             rows = ANSWERS + 1 if table in EACH_ANSWER else 1
             source = f"(SELECT i, a, i * {ANSWERS + 1} + a AS k FROM problem, range({rows}) t(a))"
+            query = query.replace(prose("k", 60), prose("k", words))
             made = con.sql(f"SELECT 'big' AS run, 'ok' AS status, {query} FROM {source}").to_arrow_table()
             write(store, table, f"shard-{shard:05d}", made)
     return store.files("answers", 0)
@@ -97,7 +98,7 @@ def one(folder: str) -> None:
     began = time.monotonic()
     pairs = asyncio.run(pair_all(Store(folder, "big")))
     seconds = time.monotonic() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = frame.peak_mib() / 2**10
     cpu = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({"seconds": seconds, "cpu": cpu.ru_utime + cpu.ru_stime, "gib": peak, "pairs": pairs}))
 

@@ -31,6 +31,7 @@ class CorpusConfig(Section):
     )
     documents_per_shard: Positive = Field(64, description="documents a task works on")
     seed: int = Field(0, description="which documents are drawn")
+    index: str | None = Field(None, description="folder that `pop index` wrote; empty: a round reads the corpus itself")
 
     @model_validator(mode="after")
     def _bounds(self) -> "CorpusConfig":

@@ -16,6 +16,7 @@ from schemas.errors import CorpusUsedUp, UserError
 from schemas.ids import content_id
 from schemas.load import PROJECT
 from tasks.corpus import Selection, read, select
+from tasks.corpus.drawing import draw
 from tasks.corpus.files import files_of
 from tasks.corpus.records import Record
 from tasks.corpus.twins import Earlier
@@ -106,6 +107,8 @@ def sample_documents(config: CorpusConfig, exclude: Sequence[str] = ()) -> Selec
 
 
 def _selection(config: CorpusConfig, exclude: Sequence[str], earlier: Iterable[Earlier] = ()) -> Selection:
+    if config.index is not None:
+        return draw(Path(config.index).expanduser(), corpus_source(config.source), config, exclude, earlier)
     return select(
         records_of(config), documents=config.documents, heldout_documents=config.heldout_documents,
         min_words=config.min_words, max_words=config.max_words, long_texts=config.long_texts,

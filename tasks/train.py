@@ -22,11 +22,12 @@ from tasks.runtime.steps import Device
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round
 from tasks.storage.places import below_root, located
-from tasks.storage.store import Store, publish_local
+from tasks.storage.store import Store, publishing
 from tasks.training.health import PROMPTS, TEXTS
 from tasks.training.openrlhf import Prepared, TrainedModel, TrainerDied, TrainingJob, Trial, train
 
 Row = dict[str, Any]
+Prompts = dict[str, Any]  # the messages of each pair, by pair_id, in that order
 FILE = "shard-00000"
 METRICS_EVERY_SEC = 3.0
 
@@ -53,13 +54,13 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
         if (Path(located(store, row["path"])) / "config.json").exists():
             round_.progress.shard("train", reused=True)
             return Completed(name="Reused", message=f"trained already: {row['path']}")
-    rows = [row for name in shards for row in round_.read("preferences", name)]
-    refuse_too_few(plan, len(rows))
     folder = store.workdir / "training" / f"round={plan.round:03d}"
-    job = training_job(plan, rows, parent, folder, python, device)
+    prompts = write_preferences(round_, shards, folder / "preferences.parquet")
+    refuse_too_few(plan, len(prompts))
+    job = training_job(plan, prompts, parent, folder, python, device)
     steps = _Steps(round_)
     unfit = unfit_pairs(round_, plan.config.training.max_tokens)
-    trained = await in_thread(lambda: train(job, steps.add, trial(round_, rows), unfit))
+    trained = await in_thread(lambda: train(job, steps.add, trial(round_, prompts), unfit))
     steps.flush()
     for warning in trained.warnings:
         round_.progress.say(f"the trained model: {warning}")
@@ -85,36 +86,41 @@ def refuse_too_few(plan: Plan, pairs: int) -> None:
         )
 
 
+def write_preferences(round_: Round, shards: tuple[str, ...], path: Path) -> Prompts:
+    """Write the preferences of all shards as one file, a shard at a time; the prompt of each, by pair_id."""
+    schema, prompts = TABLES["preferences"].schema, Prompts()
+    with publishing(path) as handle, pq.ParquetWriter(handle, schema) as writer:
+        for name in shards:
+            rows = sorted(round_.read("preferences", name), key=lambda row: str(row["pair_id"]))
+            prompts |= {row["pair_id"]: row["prompt"] for row in rows}
+            writer.write_table(pa.Table.from_pylist([{**row, "run": round_.plan.run} for row in rows], schema))
+    return dict(sorted(prompts.items()))
+
+
 def training_job(
-    plan: Plan, rows: list[Row], parent: Resolved, folder: Path, python: Path, device: Device
+    plan: Plan, prompts: Prompts, parent: Resolved, folder: Path, python: Path, device: Device
 ) -> TrainingJob:
-    """Write the preferences as one file and put the job together."""
-    schema = TABLES["preferences"].schema
-    data = pa.Table.from_pylist([{**row, "run": plan.run} for row in sorted(rows, key=lambda r: r["pair_id"])], schema)
-    sink = pa.BufferOutputStream()
-    pq.write_table(data, sink)
-    preferences = folder / "preferences.parquet"
-    publish_local(preferences, sink.getvalue().to_pybytes())
+    """Put the job together, for the preferences that are written."""
     assert parent.path is not None
     settings = plan.config.training.model_dump(exclude={"enabled", "target"})
     settings["save_steps"] = settings["save_steps"] or -1
     if device == "cpu":  # there is nothing to move to the host's memory: it is there
         settings |= {"adam_offload": False, "ref_offload": False}
     return TrainingJob(
-        python=python, model=Path(parent.path), preferences=preferences, workdir=folder, device=device,
-        check_prompt=rows[0]["prompt"][-1]["content"], cluster=plan.config.cluster,
+        python=python, model=Path(parent.path), preferences=folder / "preferences.parquet", workdir=folder,
+        device=device, check_prompt=next(iter(prompts.values()))[-1]["content"], cluster=plan.config.cluster,
         trust_remote_code=plan.config.models["policy"].trust_remote_code, **settings,
     )  # fmt: skip
 
 
-def trial(round_: Round, rows: list[Row]) -> Trial:
+def trial(round_: Round, prompts: Prompts) -> Trial:
     """What the trained model is asked: problems of the round's pairs, and what the round has held out."""
     config, number = round_.plan.config, round_.plan.round
     names = [name for name in round_.store.files("documents", number) if name.startswith("heldout")]
     texts = [row["text"] for name in names for row in round_.read("documents", name) if row["status"] == "ok"]
-    prompts = {json.dumps(row["prompt"]): row["prompt"] for row in sorted(rows, key=lambda row: str(row["pair_id"]))}
+    different = {json.dumps(prompt): prompt for prompt in prompts.values()}
     return Trial(
-        tuple(islice(prompts.values(), PROMPTS)), tuple(texts[:TEXTS]), config.sampling.answer.model_dump(),
+        tuple(islice(different.values(), PROMPTS)), tuple(texts[:TEXTS]), config.sampling.answer.model_dump(),
         config.sampling.seed, config.gate.health,
     )  # fmt: skip
 

@@ -44,6 +44,30 @@ def look(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: pop index ~/texts --config mine.toml")
+def index(
+    source: Annotated[str, typer.Argument(help="sample corpus, file, folder, or hf:owner/name")],
+    config: Annotated[str, typer.Option("--config", help="a preset's name or a TOML file")] = "demo",
+    set_: Set = None,
+    out_: Annotated[
+        str | None, typer.Option("--out", help="a folder; default: data/indexes/NAME OF THE SOURCE")
+    ] = None,
+) -> None:
+    """Read a large corpus once and write an index, from which rounds draw without reading the rest of it again.
+
+    Give it the configuration of the rounds: it depends on how texts are read and cut (corpus.text_column, min_words,
+    max_words, long_texts and the like), not on the seed or the number of documents. A round with corpus.index=FOLDER
+    then draws the documents that it would have drawn without. Killed, the same command goes on; after files were added
+    or changed, it reads what is new.
+    """
+    from flows.views.corpus import index_and_print
+    from schemas.load import load_config
+
+    checked = load_config(config, set_)
+    corpus = checked.corpus.model_copy(update={"source": source})
+    index_and_print(corpus, out_, out, err)
+
+
 @app.command(epilog='Example: pop sql "select status, count(*) from pairs group by 1"')
 def sql(
     query: Annotated[str | None, typer.Argument(help="a query; without one: a prompt")] = None,

@@ -1,8 +1,10 @@
 """What a person reads of a corpus: `pop look`, and the languages that the settings of a round do not suit."""
 
 import json
+import re
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from duckdb import DuckDBPyConnection
@@ -10,9 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.views.plain import plain
-from schemas.config import Config
+from schemas.config import Config, CorpusConfig
+from tasks.corpus.index import DONE, make, reading
 from tasks.corpus.look import Look, look
+from tasks.corpus.parts import Cursor
 from tasks.corpus.suited import unsuited
+from tasks.storage.jsonfile import read_json
 from tasks.texts.scripts import language_of
 
 EVERY_SEC, SAMPLE = 5.0, 500
@@ -36,18 +41,63 @@ def look_and_print(config: Config, format_: str, out: Console, err: Console) -> 
     return found.usable > 0
 
 
+def index_and_print(config: CorpusConfig, folder: str | None, out: Console, err: Console) -> None:
+    """Write the index of a corpus, with news on `err`; what to set then to `out`.
+
+    Raises:
+        UserError: no such corpus, or a folder that holds something else.
+    """
+    from tasks.shard import corpus_source
+
+    there, news = index_folder(config.source, folder), _News(err)
+    done, read = make(corpus_source(config.source), config, there, news.read)
+    left_out = ", ".join(f"{count:,} {status}" for status, count in sorted(done["counts"].items()))
+    said = f"{done['offered']:,} documents in {done['seen']:,} records of {done['inputs']:,} files"
+    out.print(f"{there}: {said} ({left_out or 'none left out'})" + ", nothing has changed" * (not read), markup=False,
+              soft_wrap=True)  # fmt: skip
+    out.print(f"rounds draw from it with --set corpus.index={there}", markup=False, soft_wrap=True)
+
+
+def index_folder(source: str, folder: str | None = None) -> Path:
+    """Where the index of a source is, if nobody says otherwise."""
+    name = re.sub(r"[^\w.-]+", "-", Path(source.removeprefix("hf:")).expanduser().resolve().name) or "corpus"
+    return Path(folder).expanduser() if folder else Path("data") / "indexes" / name
+
+
+def _index_of(config: CorpusConfig) -> str:
+    """What is to be said of an index of the corpus."""
+    folder = Path(config.index).expanduser() if config.index else index_folder(config.source)
+    if not (done := read_json(folder / DONE)):
+        return ""
+    other = [name for name, value in reading(config).items() if done["settings"].get(name) != value]
+    fits = f", made with another {' and '.join(other)}" if other else ""
+    return f"{folder}: {done['offered']:,} documents{fits} (corpus.index)"
+
+
 class _News:
     """A line now and then: how far it is."""
 
     def __init__(self, err: Console) -> None:
         self._err = err
-        self._next = time.monotonic() + EVERY_SEC
+        self._begun = time.monotonic()
+        self._next = self._begun + EVERY_SEC
 
     def told(self, found: Look) -> None:
         """A record more."""
-        if found.records % 64 == 0 and time.monotonic() > self._next:
-            self._next = time.monotonic() + EVERY_SEC
+        if found.records % 64 == 0 and self._due():
             self._err.print(f"{found.records:,} records, {found.usable:,} usable; now {found.last_file}", markup=False)
+
+    def read(self, cursor: Cursor, name: str) -> None:
+        """A record more of an index."""
+        if cursor.seen % 64 == 0 and self._due():
+            said = f"{cursor.seen:,} records, {cursor.offered:,} documents; now {name}"
+            self._err.print(f"{said} ({time.monotonic() - self._begun:.0f} s)", markup=False, soft_wrap=True)
+
+    def _due(self) -> bool:
+        due = time.monotonic() > self._next
+        if due:
+            self._next = time.monotonic() + EVERY_SEC
+        return due
 
 
 def print_look(found: Look, lines: list[str], out: Console) -> None:
@@ -80,6 +130,7 @@ def _summary(found: Look, facts: dict[str, Any]) -> list[tuple[str, str]]:
     words, near = facts["words"], facts["near_duplicates"]
     files = ", ".join(f"{count:,} {kind}" for kind, count in found.files.most_common(8))
     rows = [("records", f"{found.records:,}" + (f" in {files}" if files else ""))]
+    rows += [("index", said)] if (said := _index_of(found.config)) else []
     share = f" ({found.titled / found.usable:.0%} have a title)" if found.usable else ""
     rows.append(("usable documents", f"{found.usable:,}{share}"))
     if found.passages or found.cut:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from schemas.errors import DependencyError, PopError, UserError
+from schemas.ids import content_id
 from tasks.corpus.csvs import no_column
 from tasks.corpus.records import Columns, Place, Record, from_row
 from tasks.storage.hub import hub_error, line
@@ -81,3 +82,22 @@ def _explained(error: Exception, name: str, config: str | None, split: str) -> P
     if isinstance(error, OSError):
         return hub_error(error, f"the dataset {name}")
     return UserError(f"{name} cannot be loaded by datasets: {said}")
+
+
+def revision_of(name: str) -> str:
+    """A mark that changes when a dataset does: its commit on the hub, or names, sizes and times of a folder's files.
+
+    Raises:
+        DependencyError: the hub does not tell.
+    """
+    local = _local(name)
+    if local:
+        files = sorted(file for file in local.rglob("*") if file.is_file()) if local.is_dir() else [local]
+        told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return content_id("folder", told)
+    try:
+        from huggingface_hub import HfApi
+
+        return str(HfApi().dataset_info(name).sha)
+    except Exception as error:  # whatever its client and the network raise
+        raise DependencyError(f"the hub does not tell which revision {name} has: {line(error)}") from error

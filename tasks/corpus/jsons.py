@@ -33,9 +33,10 @@ def read_jsonl(path: Path, name: str, columns: Columns) -> Iterator[Record]:
             if _opens_list(stream):
                 yield from _from_values(path, name, columns)
                 return
+            plain = isinstance(stream.raw, io.FileIO)  # neither packed nor of another encoding
             lines = _Lines(stream)
             for number, line in lines:
-                place = Place(name, "line", number)
+                place = Place(name, "line", number, lines.at if plain else None)
                 if line is None:
                     yield place.bad("malformed", f"is longer than {MAX_RECORD >> 20} MiB")
                 elif not line.endswith(b"\n"):
@@ -48,24 +49,37 @@ def read_jsonl(path: Path, name: str, columns: Columns) -> Iterator[Record]:
     yield from _last(last, columns)
 
 
+def read_line(path: Path, place: Place, columns: Columns) -> Iterator[Record]:
+    """The records of a line (or of the value that begins there) that is known by its byte in a plain file."""
+    with path.open("rb") as stream:
+        stream.seek(place.at or 0)
+        lines = _Lines(stream, int(place.number) - 1)
+        _, line = next(iter(lines), (0, None))
+        if line and line.strip():
+            yield from _line_records(place, line.strip(), columns, lines if line.endswith(b"\n") else None)
+
+
 def _last(last: tuple[Place, bytes] | None, columns: Columns) -> Iterator[Record]:
     return _line_records(last[0], last[1].strip(), columns, None) if last and last[1].strip() else iter(())
 
 
 class _Lines:
-    """(number, line) of a file, None for one that is too long to hold; lines can be given back."""
+    """(number, line) of a file, None for one that is too long to hold; lines can be given back. `at` is the byte where
+    the line given last begins."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, before: int = 0) -> None:
         self._stream, self._back = stream, list[bytes]()
-        self.number = 0
+        self.number, self.at, self._next = before, 0, 0
 
     def __iter__(self) -> Iterator[tuple[int, bytes | None]]:
         while line := self._back.pop() if self._back else self._stream.readline(MAX_RECORD):
             self.number += 1
+            self.at, self._next = self._next, self._next + len(line)
             too_long = len(line) == MAX_RECORD and not line.endswith(b"\n")
             yield self.number, None if too_long else line
             while too_long and line and not line.endswith(b"\n"):
                 line = self._stream.readline(MAX_RECORD)
+                self._next += len(line)
 
     def rest_of_value(self, first: bytes) -> bytes | None:
         """A value of several lines of which the first is known; None, and nothing is read, where it is not whole.
@@ -81,6 +95,7 @@ class _Lines:
             depth, size = depth + _depth(line), size + len(line)
         if depth == 0 and len(parts) > 1:
             self.number += len(parts) - 1
+            self._next += sum(map(len, parts[1:]))
             return b"".join(parts)
         self._back += reversed(parts[1:])
         return None

@@ -53,11 +53,15 @@ def read(
     if source.startswith(HUB):
         return read_hub(source.removeprefix(HUB), columns, hub_config, hub_split)
     path = Path(source).expanduser()
-    return itertools.chain.from_iterable(_read_file(file, path, columns) for file in _files(path))
+    return itertools.chain.from_iterable(read_file(file, path, columns) for file in files_below(path))
 
 
-def _files(path: Path) -> Iterator[Path | BadRecord]:
-    """What is to be read, or not; the first that is to be is looked for right away."""
+def files_below(path: Path) -> Iterator[Path | BadRecord]:
+    """What is to be read of a source, or not; the first that is to be is looked for right away.
+
+    Raises:
+        UserError: nothing is there, or nothing of a kind that can be read.
+    """
     if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long, or holds a NUL
         raise _missing(path)
     if path.is_file() and not kind_of(path):
@@ -69,7 +73,7 @@ def _files(path: Path) -> Iterator[Path | BadRecord]:
     return itertools.chain([first], found)
 
 
-def _read_file(found: Path | BadRecord, corpus: Path, columns: Columns) -> Iterator[Record]:
+def read_file(found: Path | BadRecord, corpus: Path, columns: Columns) -> Iterator[Record]:
     """The records of a file, at least one; what ends its reading is the last of them."""
     if isinstance(found, BadRecord):
         yield found

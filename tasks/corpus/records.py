@@ -1,7 +1,7 @@
 """What every reader yields: a document as it was found, or why there is none."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tasks.corpus import wikitext
@@ -13,11 +13,16 @@ NOT_UTF8 = "is not UTF-8: convert the file with iconv -t utf-8"
 
 @dataclass(frozen=True, slots=True)
 class RawDocument:
-    """One text. `source` names it within the corpus (`health.jsonl:17`), never a path of this machine."""
+    """One text. `source` names it within the corpus (`health.jsonl:17`), never a path of this machine.
+
+    Attributes:
+        at: the byte of its file where its line begins; None where only reading the file leads there.
+    """
 
     source: str
     title: str | None
     text: str
+    at: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,12 @@ class Columns(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A row of a file: `health.jsonl`, `line`, 17; or its third of several values, "17.3"."""
+    """A row of a file: `health.jsonl`, `line`, 17; or its third of several values, "17.3". `at`: see `RawDocument`."""
 
     name: str
     unit: str
     number: int | str
+    at: int | None = None
 
     @property
     def source(self) -> str:
@@ -65,12 +71,12 @@ class Place(NamedTuple):
         return BadRecord(self.source, status, f"{self} {what}")
 
 
-def document(source: str, text: str, title: str | None = None) -> RawDocument:
+def document(source: str, text: str, title: str | None = None, at: int | None = None) -> RawDocument:
     """The document with WikiText's marks, if it has any, turned into plain text."""
     if wikitext.is_marked(text):
         heading, text = wikitext.clean(text)
         title = title or heading
-    return RawDocument(source, title, text)
+    return RawDocument(source, title, text, at)
 
 
 def from_row(place: Place, row: object, columns: Columns) -> Record:
@@ -84,7 +90,7 @@ def from_row(place: Place, row: object, columns: Columns) -> Record:
         return place.bad("malformed", f"holds a {type(text).__name__} in {columns.text!r}, not text")
     if text is None or not text.strip():
         return place.bad("empty", f"has nothing in {columns.text!r}")
-    return document(place.source, text, as_title(row.get(columns.title)) if columns.title else None)
+    return document(place.source, text, as_title(row.get(columns.title)) if columns.title else None, place.at)
 
 
 def damaged(name: str, why: str) -> BadRecord:

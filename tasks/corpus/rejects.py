@@ -6,7 +6,7 @@ drown three damaged ones. Whole files that cannot be read are kept always.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tasks.corpus.identity import hash64, reject_id
@@ -15,6 +15,7 @@ from tasks.corpus.rows import DocumentRow
 
 _REASON_CHARS = 300  # a reason quotes the input, which may be anything
 _KINDS = 1000  # different kinds of reasons that are told apart
+KEPT = 10_000  # rows of rejects, of any number
 _PLACE = re.compile(r":[\d.+]+(?:#p\d+)?$")
 _VARYING = re.compile(r"'[^']*'|\d+")
 Group = tuple[str, str]  # status and file
@@ -34,7 +35,7 @@ class Rejects:
     def __init__(self, limit: int) -> None:
         self.counts: Counter[str] = Counter()
         self._limit, self._held = limit, 0
-        self._whole: list[DocumentRow] = []
+        self.whole: list[DocumentRow] = []
         self._groups: defaultdict[Group, list[tuple[int, DocumentRow]]] = defaultdict(list)
         self._closed: dict[Group, int] = {}  # the lowest key that a group had no room for
         self._why: dict[tuple[str, str], Why] = {}
@@ -44,7 +45,7 @@ class Rejects:
         self.counts[row["status"]] += count
         self._explain(row, count)
         if whole:
-            self._whole.append(row)
+            self.whole.append(row)
         else:
             self._sample(row)
 
@@ -81,6 +82,21 @@ class Rejects:
             rows[:] = [(key, row) for key, row in rows if id(row) in kept]
         self._held = len(kept)
 
+    @classmethod
+    def kept(
+        cls, limit: int, counts: Mapping[str, int], why: Iterable[Why], rows: Iterable[tuple[DocumentRow, bool]]
+    ) -> "Rejects":
+        """What an earlier pass over the same corpus has counted, and the rows (each with its `whole`) it has kept."""
+        rejects = cls(limit)
+        rejects.counts.update(counts)
+        rejects._why = {("", str(place)): one for place, one in enumerate(why)}
+        for row, whole in rows:
+            if whole:
+                rejects.whole.append(row)
+            else:
+                rejects._sample(row)
+        return rejects
+
     def rows(self, more: Iterable[DocumentRow] = ()) -> list[DocumentRow]:
         """The rows to keep, with `more` of them that take part in the sample and are counted elsewhere."""
         groups: defaultdict[Group, list[tuple[int, DocumentRow]]] = defaultdict(list)
@@ -88,7 +104,7 @@ class Rejects:
             groups[group] += rows
         for row in more:
             groups[row["status"], _file_of(row["source"])].append((hash64("reject", row["source"]), row))
-        return [*self._whole, *_fairest(groups, self._limit)]
+        return [*self.whole, *_fairest(groups, self._limit)]
 
     def why(self, kinds: int) -> list[Why]:
         """The commonest kinds of reasons, each with an example."""

@@ -132,6 +132,11 @@ class Sampler:
         row = reject_row(record.source, record.status, record.reason, title, words)
         self._rejects.add(row, record.count, record.whole)
 
+    def take_over(self, rejects: Rejects, offered: int, excluded: int) -> None:
+        """Counts of a whole corpus, where an index has them and only some of its documents were offered here."""
+        self._rejects = rejects
+        self.met["offered"], self.met["excluded"] = offered - excluded, excluded
+
     def why(self, kinds: int) -> list[Why]:
         """The commonest kinds of reasons why something is not usable."""
         return self._rejects.why(kinds)

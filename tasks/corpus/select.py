@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tasks.corpus.identity import Split, document_id, split_of
 from tasks.corpus.passages import normalise, opening, passages, word_count
-from tasks.corpus.records import BadRecord, RawDocument
-from tasks.corpus.rejects import Why
+from tasks.corpus.records import BadRecord, RawDocument, Record
+from tasks.corpus.rejects import KEPT, Why
 from tasks.corpus.rows import DocumentRow
 from tasks.corpus.sampling import Found, Sampler
 from tasks.corpus.twins import Earlier
@@ -45,7 +45,7 @@ def select(
     heldout_share: float,
     seed: int,
     exclude: Collection[str] = (),
-    max_reject_rows: int = 10_000,
+    max_reject_rows: int = KEPT,
     earlier: Iterable[Earlier] = (),
 ) -> Selection:
     """Chooses documents by their content and a seed; fewer than asked for where there are fewer.
@@ -67,25 +67,46 @@ def select(
     sampler = Sampler(wanted, heldout_share, seed, frozenset(exclude), max_reject_rows)
     seen = 0
     for record in records:
-        if isinstance(record, BadRecord):
-            seen += record.count
-            sampler.reject(record)
-            continue
-        seen += 1
-        title = (" ".join(normalise(record.title).split()) or None) if record.title else None
-        for source, text, reason in texts_of(record, max_words, long_texts):
-            words = word_count(text)
-            if words >= max(1, min_words):
-                sampler.offer(Found(document_id(text), source, title, text, words, reason))
-            elif words:
-                why = f"{source} has {words} words, fewer than {min_words}"
-                sampler.reject(BadRecord(source, "too_short", why), title, words)
+        seen += record.count if isinstance(record, BadRecord) else 1
+        for one in usable(record, min_words, max_words, long_texts):
+            if isinstance(one, Found):
+                sampler.offer(one)
             else:
-                sampler.reject(BadRecord(source, "empty", f"{source} has no text"), title)
+                sampler.reject(*one)
+    return settled(sampler, seen, earlier)
+
+
+def settled(sampler: Sampler, seen: int, earlier: Iterable[Earlier]) -> Selection:
+    """The selection, once all is offered."""
     between = sampler.settle(earlier)
     rows = sampler.rows()
     rows[len(sampler.chosen) : len(sampler.chosen)] = between
     return Selection(rows, seen, sampler.counts(), sampler.why(REASONS))
+
+
+class Refused(NamedTuple):
+    """What is not usable, with what is known of it."""
+
+    record: BadRecord
+    title: str | None = None
+    words: int | None = None
+
+
+def usable(record: Record, min_words: int, max_words: int, long_texts: str) -> Iterator[Found | Refused]:
+    """A record as the documents that it gives, or why it gives none."""
+    if isinstance(record, BadRecord):
+        yield Refused(record)
+        return
+    title = (" ".join(normalise(record.title).split()) or None) if record.title else None
+    for source, text, reason in texts_of(record, max_words, long_texts):
+        words = word_count(text)
+        if words >= max(1, min_words):
+            yield Found(document_id(text), source, title, text, words, reason)
+        elif words:
+            why = f"{source} has {words} words, fewer than {min_words}"
+            yield Refused(BadRecord(source, "too_short", why), title, words)
+        else:
+            yield Refused(BadRecord(source, "empty", f"{source} has no text"), title)
 
 
 def texts_of(record: RawDocument, max_words: int, long_texts: str) -> Iterator[tuple[str, str, str | None]]:

@@ -1,6 +1,6 @@
 """Parquet and Arrow: columns are known before the rows, and one bad value costs its row alone."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,27 @@ def read_parquet(path: Path, name: str, columns: Columns) -> Iterator[Record]:
                     number = after
     except (pa.ArrowException, OSError) as error:
         yield _unread(error, name, "Parquet")
+
+
+def read_parquet_rows(path: Path, name: str, columns: Columns, rows: Collection[int]) -> Iterator[Record]:
+    """Some rows of a file that `read_parquet` has read, by their numbers: only their row groups are opened."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
+        wanted = [column for column in (columns.text, columns.title) if column in file.schema_arrow.names]
+        number = 0
+        for group in range(file.metadata.num_row_groups):
+            about = file.metadata.row_group(group)
+            before, number = number, number + about.num_rows
+            left = sorted(row for row in rows if before < row <= number)
+            size = max(1, min(_BATCH_ROWS, _BATCH_BYTES * about.num_rows // max(1, about.total_byte_size)))
+            for batch in file.iter_batches(size, row_groups=[group], columns=wanted) if left else ():
+                while left and left[0] <= before + batch.num_rows:
+                    at = left.pop(0) - before - 1
+                    yield from _rows(batch.slice(at, 1), name, before + at, columns)
+                before += batch.num_rows
+                if not left:
+                    break
 
 
 def read_arrow(path: Path, name: str, columns: Columns) -> Iterator[Record]:

@@ -174,7 +174,7 @@ def least_reference_support(config: Config) -> float:
 def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Prompts) -> dict[str, Any]:
     """What changes a stage's output, by name: kept in the footer, so that a stale file can say what changed."""
     if stage == "shard":
-        return {"corpus": config.corpus.model_dump()}
+        return {"corpus": config.corpus.model_dump(exclude={"index"})}  # the documents are the same with one
     if stage == "pair":
         return {"pairing": _pairing(config), "training.target": config.training.target}
     if stage == "train":

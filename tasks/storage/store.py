@@ -9,10 +9,11 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from glob import escape, glob
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
@@ -205,12 +206,20 @@ def matching(fs: Any, base: str, pattern: str) -> list[str]:
 
 
 def publish_local(path: Path, content: bytes) -> None:
-    """Write to a temporary name beside `path`, flush to the disk, rename. The name does not end in `.parquet`."""
+    """Make a file exist with `content`, whole and durable or not at all."""
+    with publishing(path) as handle:
+        handle.write(content)
+
+
+@contextmanager
+def publishing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which becomes `path` if all goes well: flushed to the disk and renamed from a temporary name
+    beside it, which does not end in `.parquet`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("wb") as handle:
-            handle.write(content)
+            yield handle
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(path)

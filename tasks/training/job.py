@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -224,15 +226,27 @@ def job_hash(job: TrainingJob) -> str:
     Where things lie is not part of it, nor how often a checkpoint is saved.
     """
     settings = {name: value for name, value in asdict(job).items() if name not in NOT_IDENTITY}
-    columns = ["pair_id", "prompt", "chosen", "rejected"]
-    pairs = pq.ParquetFile(job.preferences).read(columns, use_threads=False).to_pylist()
     total = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
-    for pair in sorted(pairs, key=lambda pair: str(pair["pair_id"])):
-        total.update(json.dumps(pair, sort_keys=True).encode())
+    for pair in _pairs_in_order(job.preferences):
+        total.update(pair)
     for path in sorted({path for pattern in MODEL_FILES for path in job.model.glob(pattern)}):
         with path.open("rb") as handle:
             total.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
     return total.hexdigest()
+
+
+def _pairs_in_order(path: Path) -> Iterator[bytes]:
+    """Every pair as JSON, by pair_id: sorted on the disk, since a round's pairs may be larger than is worth holding."""
+    places: list[tuple[str, int, int]] = []
+    with pq.ParquetFile(path) as file, tempfile.TemporaryFile() as spool:
+        for batch in file.iter_batches(64, columns=["pair_id", "prompt", "chosen", "rejected"], use_threads=False):
+            for pair in batch.to_pylist():
+                said = json.dumps(pair, sort_keys=True).encode()
+                places.append((str(pair["pair_id"]), spool.tell(), len(said)))
+                spool.write(said)
+        for _, at, size in sorted(places):
+            spool.seek(at)
+            yield spool.read(size)
 
 
 def claim(job: TrainingJob) -> Workdir:

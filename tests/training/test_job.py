@@ -1,10 +1,21 @@
 """What a training job is known by, and what a changed one leaves behind."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.training.job import TrainingJob, claim, job_hash
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.staging.plan import make_plan
+from tasks.staging.stage import Round
+from tasks.storage.store import Damaged, Store
+from tasks.train import write_preferences
+from tasks.training.job import TrainingJob, _pairs_in_order, claim, job_hash
+from tests.samples import Quiet, config
 from tests.training.samples import write_pairs
+
+PAIR = ("pair_id", "prompt", "chosen", "rejected")
 
 
 def test_identity_is_settings_pairs_and_weights_and_nothing_else(job: TrainingJob, tmp_path: Path) -> None:
@@ -33,3 +44,30 @@ def test_a_changed_job_takes_nothing_of_the_one_before(job: TrainingJob) -> None
     claim(replace(job, beta=0.5))
     left = {entry.name for entry in paths.root.iterdir()}
     assert left == {"job.json", "notes.txt", f"model.{job_hash(job)[:8]}"}
+
+
+def test_the_trainers_file_is_written_shard_by_shard_and_has_every_pair(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), "r")
+
+    def said(role: str, text: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": text}]
+
+    for shard, names in (("shard-00000", "ca"), ("shard-00001", "db")):
+        rows = [
+            {"pair_id": name, "prompt": said("user", f"q{name}"), "chosen": said("assistant", "yes"),
+             "rejected": said("assistant", "no")} for name in names
+        ]  # fmt: skip
+        store.write("preferences", 0, shard, rows, {})
+    round_ = Round(make_plan(config(), "r", 0, {"policy": "p"}), store, {}, Quiet())
+    path = tmp_path / "preferences.parquet"
+    prompts = write_preferences(round_, ("shard-00000", "shard-00001"), path)
+    assert {name: prompt[0]["content"] for name, prompt in prompts.items()} == {n: f"q{n}" for n in "abcd"}
+    assert list(prompts) == list("abcd")
+    written = pq.read_table(path).to_pylist()
+    assert sorted(row["pair_id"] for row in written) == list("abcd") and written[0]["run"] == "r"
+    pairs = sorted(({k: v for k, v in row.items() if k in PAIR} for row in written), key=lambda row: row["pair_id"])
+    assert list(_pairs_in_order(path)) == [json.dumps(pair, sort_keys=True).encode() for pair in pairs]
+    Path(store.path("preferences", 0, "shard-00001")).write_bytes(b"torn")
+    with pytest.raises(Damaged):
+        write_preferences(round_, ("shard-00000", "shard-00001"), path)
+    assert pq.read_table(path).to_pylist() == written  # whole or not at all
