@@ -20,6 +20,7 @@ from schemas.version import package_version
 from tasks.engine.protocol import Engine
 from tasks.evaluation import SUITES
 from tasks.evaluation.bench import NESTED, Bench, Measure, Subject
+from tasks.evaluation.exams.formats import read_paper
 from tasks.evaluation.heldout import NotRun
 from tasks.judging.case import COMPARING
 from tasks.models.resolve import Resolved, with_frozen
@@ -112,19 +113,21 @@ def suite_file(bench: Bench, suite: str) -> str:
 
 def suite_fingerprint(bench: Bench, suite: str) -> str:
     """What a suite's figures depend on."""
-    settings = bench.config.evaluation.model_dump(exclude={"suites", "timeout_sec"})
+    settings = bench.config.evaluation.model_dump(exclude={"suites", "timeout_sec", "exams"})
     keys = [bench.examiner.keys[stage] for stage in ("propose", "answer", "rubric", "rate")]
     models = [[subject.plan.keys["answer"], subject.model_id] for subject in bench.subjects]
     documents = [row["document_id"] for row in bench.documents]
     version = [FIGURES[suite]] if suite in FIGURES else []
-    return content_id("suite", suite, settings, keys, models, documents, *version)
+    own = bench.sitting(suite).exam
+    paper = [read_paper(own).identity] if own else []
+    return content_id("suite", suite, settings, keys, models, documents, *version, *paper)
 
 
 async def measured(bench: Bench, suite: str) -> list[Measure]:
     """A suite's figures; where it could not run, one without a value, and why."""
     try:
         async with asyncio.timeout(bench.config.evaluation.timeout_sec):
-            return await SUITES[suite](bench)
+            return await SUITES[suite.partition(".")[0]](bench.sitting(suite))
     except NotRun as why:
         status, reason = "not_run", str(why)
     except TimeoutError:
@@ -163,7 +166,7 @@ def _row(bench: Bench, suite: str, fingerprint: str, measure: Measure) -> Row:
 
 def evaluations(bench: Bench, store: Store, number: int) -> list[Row]:
     """The rows of this couple's suites that are there now."""
-    names = [suite_file(bench, suite) for suite in bench.config.evaluation.suites]
+    names = [suite_file(bench, suite) for suite in bench.config.evaluation.measured]
     there = [name for name in names if store.footer("evaluations", number, name)]
     return [row for name in there for row in store.read("evaluations", number, name)]
 

@@ -6,10 +6,12 @@ An evaluation's tables lie in the run's folder `evaluation/`, which is a run of 
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from schemas.config import Config
+from schemas.exams import ExamConfig
+from schemas.gating import EXAM
 from schemas.ids import content_id
 from schemas.version import package_version
 from tasks.engine.journal import Journal
@@ -68,6 +70,7 @@ class Bench:
         parent: None where a model is measured for itself.
         engine: the model of that name; it is served when it is first asked for.
         python: the runtime environment's interpreter.
+        exam: the one that is sat, in the suite of that name.
     """
 
     config: Config
@@ -79,11 +82,18 @@ class Bench:
     engine: Callable[[str], Awaitable[Engine]]
     call: Callable[[], None]
     python: Callable[[], Path]
+    exam: ExamConfig | None = None
 
     @property
     def subjects(self) -> tuple[Subject, ...]:
         """The candidate, and its parent where there is one."""
         return (self.candidate, self.parent) if self.parent else (self.candidate,)
+
+    def sitting(self, suite: str) -> "Bench":
+        """The same for one suite: `exam.NAME` is that of the exam NAME."""
+        kind, _, name = suite.partition(".")
+        named = {one.name: one for one in self.config.evaluation.exams}
+        return replace(self, exam=named[name]) if kind == EXAM else self
 
     async def kept(
         self, stage: str, name: str, settings: object, engine: str, work: Callable[[Engine], Awaitable[Tables]]
