@@ -88,9 +88,22 @@ def make_bench(
         call, python,
     )  # fmt: skip
     remove_temporaries(nested)
-    if manifest(nested, 0) is None:  # by which the evaluation's tables are a run that `pop sql` knows
-        write_manifest(nested, 0, bench.examiner.manifest(finished=True))
+    # by which the evaluation's tables are a run that `pop sql` knows, with what its models cost
+    there, now = manifest(nested, 0), bench.examiner.manifest(finished=True)
+    if there != (known := with_models(there or now, now)):
+        write_manifest(nested, 0, known)
     return bench
+
+
+def with_models(old: Row, new: Row) -> Row:
+    """An evaluation's manifest with the models of a later one beside its own; a name may stand for another one now."""
+    models, described = dict(old["models"]), dict(old["config"]["models"])
+    for name, identity in new["models"].items():
+        known = next((key for key, one in models.items() if one == identity), None)
+        key = known or (f"{name} {identity}" if name in models else name)
+        models[key] = identity
+        described |= {key: new["config"]["models"][name]} if name in new["config"]["models"] else {}
+    return old | {"models": models, "config": old["config"] | {"models": described}}
 
 
 def heldout_documents(store: Store) -> list[Row]:
@@ -150,6 +163,7 @@ async def evaluate_task(bench: Bench, store: Store, number: int, suite: str) -> 
     bad = [measure for measure in measures if measure.status == "failed"]
     rows = [_row(bench, suite, fingerprint, measure) for measure in measures]
     content = {"stage": "evaluate", "fingerprint": fingerprint, "complete": not bad, "version": package_version()}
+    bench.store.write("evaluations", 0, name, rows, content)  # beside the rows that they rest on
     store.write("evaluations", number, name, rows, content)
     if bad:
         return Completed(name="NotRun", message=bad[0].reason)

@@ -96,8 +96,13 @@ def evaluate(
     begin_server()
     from flows.cli.running import leave, run_flow
     from flows.evaluate import evaluate_flow
-    from flows.views.outcome import print_evaluations
+    from flows.views.evaluated import print_evaluations
 
     rows = run_flow(lambda: evaluate_flow(checked, run=name, model=model, root=root, against=against), err)
     print_evaluations(rows, out)
+    if any(row["suite"].startswith("exam.") for row in rows):
+        where = f'pop sql --root {root}/{name} --run evaluation "from exam_answers"'
+        out.print(
+            f"\nEvery answer and verdict: {where} (exam_marks, exam_verdicts, costs)", markup=False, soft_wrap=True
+        )
     leave(3 if any(row["status"] == "failed" for row in rows) else 0)

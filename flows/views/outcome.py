@@ -9,7 +9,6 @@ from typing import Any
 from duckdb import DuckDBPyConnection
 from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from flows.views.corpus import print_unsuited
@@ -265,32 +264,3 @@ def print_models(store: Store, out: Console) -> None:
     out.print(table)
     if standing(store).path is None:
         out.print("The run stands at the model that it began with.", markup=False)
-
-
-CATEGORIES_SHOWN = 12
-
-
-def many(rows: list[Row], row: Row) -> bool:
-    """Whether a figure is one of a category of an exam that has too many of them to be shown; SQL has them all."""
-    if not row["metric"].endswith("]"):
-        return False
-    metrics = {one["metric"] for one in rows if one["suite"] == row["suite"] and one["metric"].endswith("]")}
-    return len({metric.partition("[")[2] for metric in metrics}) > CATEGORIES_SHOWN
-
-
-def print_evaluations(rows: list[Row], out: Console) -> None:
-    """Every figure with its interval; what was not run says why."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name, justify in (("suite", "left"), ("metric", "left"), ("model", "left"), ("value", "right"),
-                          ("95 % interval", "left"), ("n", "right")):  # fmt: skip
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("", overflow="fold")
-    for row in rows:
-        if many(rows, row):
-            continue
-        interval = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
-        value = row["status"] if row["value"] is None else f"{row['value']:.4f}"
-        model = row["model_id"].removeprefix("weights:")[:ID_SHOWN]
-        cells = (row["suite"], row["metric"], model, value, interval, str(row["n"]), row["reason"] or "")
-        table.add_row(*map(escape, cells))  # `score[asthma]` is a figure of a category
-    out.print(table)
