@@ -4,7 +4,7 @@ Four kinds, one way: prompts are kept as rows, both models answer, every answer 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from schemas.ids import content_id
 from tasks.evaluation.bench import Bench, Measure, Subject
@@ -68,7 +68,7 @@ async def _result(bench: Bench, paper: Paper, subject: Subject, answers: list[Ro
     else:
         ratings = matched(bench, paper, subject, answers)
     score = {row["answer_id"]: row["score"] for row in ratings}
-    others = {name: _shares(ratings, name) for name in MATCHES} if paper.kind == "gold" else {}
+    others = {name: _shares(ratings, {name}) for name in MATCHES} if paper.kind == "gold" else _met(paper, ratings)
     unrated = Counter(row["status"] for row in ratings if row["score"] is None)
     return Result(_marks(paper, answers, score), _words(paper, answers), others=others, unrated=unrated)
 
@@ -117,11 +117,25 @@ def _words(paper: Paper, answers: Sequence[Row]) -> dict[str, list[float]]:
     return words
 
 
-def _shares(ratings: Sequence[Row], name: str) -> dict[str, float]:
-    """By prompt, the share of its answers that match in this way."""
+def _met(paper: Paper, ratings: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """By prompt, the shares of the criteria with positive and with negative points that are met. A judge who finds
+    faults as often as merits, whoever answers, says yes to what it is shown."""
+    points = {prompt.problem_id: {item.name: item.points for item in prompt.criteria} for prompt in paper.prompts}
+    rows: dict[str, list[Row]] = {key: [] for key in points}
+    for row in ratings:
+        rows[row["problem_id"]].append(row)
+    found = {}
+    for name, sign in (("merits_met", 1), ("faults_met", -1)):
+        each = [_shares(rows[key], {item for item, p in own.items() if p * sign > 0}) for key, own in points.items()]
+        found[name] = {key: value for shares in each for key, value in shares.items()}
+    return found
+
+
+def _shares(ratings: Sequence[Row], names: Collection[str]) -> dict[str, float]:
+    """By prompt, the share of its answers' marks of these names that are a yes."""
     found: dict[str, list[float]] = {}
     for row in ratings:
         for mark in row["ratings"] or ():
-            if mark["name"] == name:
+            if mark["name"] in names and mark["rating"] is not None:
                 found.setdefault(row["problem_id"], []).append(mark["rating"])
     return {prompt: sum(values) / len(values) for prompt, values in sorted(found.items())}

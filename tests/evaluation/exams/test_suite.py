@@ -144,6 +144,10 @@ def test_by_a_rubric_of_its_own(tmp_path: Path, dialect: str) -> None:
     assert found["c", "difference"].value == 0.125  # (0 - 0.5 + 0 + 1) / 4
     unrated = found["c", "unrated_share"]
     assert (unrated.value, unrated.reason) == (0.2, "1 malformed")
+    assert (found["c", "merits_met"].value, found["c", "faults_met"].value) == (
+        0.75,
+        0.25,
+    )  # of the four that are marked
     assert found["c", "words"].value == pytest.approx(7 / 5)  # 2, 2, 0, 2, 1
     marks = sat.rows(
         "select problem, name, points, met, judge from exam_marks where model = 'known:candidate' order by 1, 2"
