@@ -36,6 +36,8 @@ MAIN = {"ifeval": "prompt_strict_difference"}  # the metric of a suite that coul
 # 2: every answer counts, also one that is missing; 3 (2 where there was none): intervals as wide as few problems want
 FIGURES = {"heldout": 3, "winrate": 3, "perplexity": 2, "ifeval": 2}
 
+LATE = "evaluation.timeout_sec"  # in the reason of a suite that took too long
+
 
 @dataclass(frozen=True)
 class Contest:
@@ -145,7 +147,7 @@ async def measured(bench: Bench, suite: str) -> list[Measure]:
         status, reason = "not_run", str(why)
     except TimeoutError:
         took = f"took longer than {bench.config.evaluation.timeout_sec:.0f} s"
-        status, reason = "not_run", f"{suite} {took} (evaluation.timeout_sec)"
+        status, reason = "not_run", f"{suite} {took} ({LATE})"
     except PopError as error:
         status, reason = "failed", str(error)
     metric = MAIN.get(suite, "difference") if bench.parent else "value"
@@ -154,13 +156,13 @@ async def measured(bench: Bench, suite: str) -> list[Measure]:
 
 @task(name="evaluate", task_run_name="evaluate {suite}", cache_policy=NO_CACHE, persist_result=False)
 async def evaluate_task(bench: Bench, store: Store, number: int, suite: str) -> Any:
-    """One suite → evaluations. One that failed before is run again."""
+    """One suite → evaluations. One that failed or took too long before goes on: its calls are journaled."""
     name, fingerprint = suite_file(bench, suite), suite_fingerprint(bench, suite)
     footer = store.footer("evaluations", number, name)
     if footer and footer["fingerprint"] == fingerprint and footer["complete"]:
         return Completed(name="Reused", message=f"{suite} is measured already")
     measures = await measured(bench, suite)
-    bad = [measure for measure in measures if measure.status == "failed"]
+    bad = [one for one in measures if one.status == "failed" or LATE in (one.reason or "")]
     rows = [_row(bench, suite, fingerprint, measure) for measure in measures]
     content = {"stage": "evaluate", "fingerprint": fingerprint, "complete": not bad, "version": package_version()}
     bench.store.write("evaluations", 0, name, rows, content)  # beside the rows that they rest on

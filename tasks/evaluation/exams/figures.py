@@ -63,7 +63,8 @@ class Figures:
             found.append(self._at_equal_length(model_id, result))
             found = self._unless_blind(found, result)
         for other, values in result.others.items():
-            found.append(Measure(model_id, other, *wilson(sum(values.values()), len(values)), n=len(values)))
+            share = wilson(sum(values.values()), len(values))
+            found += [Measure(model_id, other, *share, n=len(values))] if values else []
         shares = share_measures(model_id, result.marks)
         if kind == "parent":  # what is rated is a comparison, of both models
             shares = [replace(one, metric="compared_share") if one.metric == "rated_share" else one for one in shares]

@@ -61,7 +61,7 @@ class Known:
 
     def _text(self, role: str, prompt: str, plain: bool = False) -> str:
         if role == "answer":
-            return (OURS if self.model == "known:candidate" else THEIRS)[prompt]
+            return (OURS if self.model == "known:candidate" else THEIRS)[prompt.strip()]
         if "broken" in prompt:
             return "?"
         if plain or "JSON" not in prompt:
@@ -104,21 +104,23 @@ class Sat:
         self.folder, self.asked, self.left = folder, Counter[str](), [-1]
         file = folder / "mine.jsonl"
         file.write_text("\n".join(map(json.dumps, rows)))
+        self.judge: dict[str, str] = {"judge": settings.pop("judge")} if "judge" in settings else {}
         self.settings, self.parent, self.file = settings, parent, file
 
     def bench(self) -> Bench:
         exams = [{"name": "mine", "file": str(self.file)}]
-        own = config(evaluation={"suites": ["exam"], "exams": exams, "bootstrap_samples": 200}, **self.settings)
+        evaluation = {"suites": ["exam"], "exams": exams, "bootstrap_samples": 200, **self.judge}
+        own = config(evaluation=evaluation, **self.settings)
         parent = (ModelConfig(path="b"), "p") if self.parent else (None, None)
         contest = Contest(ModelConfig(path="a"), "c", *parent)
         store = Store(str(self.folder / "runs"), "r")
-        evaluation = evaluation_config(own, contest, store, 0)
-        models = {name: Resolved(f"known:{name}", None) for name in ("candidate", "parent", "frozen", "policy")}
+        settings = evaluation_config(own, contest, store, 0)
+        models = {name: Resolved(f"known:{name}", None) for name in settings.models}
 
         async def engine(name: str) -> Known:
             return Known(name, self.asked, self.left)
 
-        return make_bench(evaluation, contest, store, 0, models, engine, lambda: None, Path)
+        return make_bench(settings, contest, store, 0, models, engine, lambda: None, Path)
 
     def figures(self) -> dict[tuple[str, str], Measure]:
         found = asyncio.run(measured(self.bench(), "exam.mine"))
@@ -213,3 +215,23 @@ def test_costs_stand_by_exam(tmp_path: Path) -> None:
         ("mine", "answer", "known:candidate", 5, 50), ("mine", "answer", "known:parent", 5, 50),
         ("mine", "judge", "known:frozen", 22, 220),  # 2 criteria of 9 answers that say something; 2 asked 3 times
     ]  # fmt: skip
+
+
+def test_a_judges_price_is_known_also_where_it_came_later(tmp_path: Path) -> None:
+    def judge(name: str, usd: float) -> Row:
+        return {"path": name, "usd_per_million_prompt_tokens": usd, "usd_per_million_completion_tokens": 0.0}
+
+    for name, usd in (("first", 1.0), ("second", 2.0)):
+        models = {"policy": {"path": "p"}, name: judge(name, usd)}
+        Sat(tmp_path, RUBRICS, models=models, judge=name).figures()
+    found = Sat(tmp_path, RUBRICS).rows("select model, cost_usd / prompt_tokens * 1e6 from costs where role = 'judge'")
+    assert found == [("known:second", 2.0)]  # the same exam by another judge takes the place of the first
+    prices = Sat(tmp_path, RUBRICS).rows("select model, usd_prompt from prices where usd_prompt > 0 order by 1")
+    assert prices == [("known:first", 1.0), ("known:second", 2.0)]
+
+
+def test_where_nothing_can_be_read_no_figure_is_made_up(tmp_path: Path) -> None:
+    found = Sat(tmp_path, [{"prompt": "four"}, {"prompt": "four "}], parent=True).figures()
+    assert found["c", "rate"].status == found["c", "difference"].status == "not_run"
+    assert found["c", "rate"].value is None and found["c", "unrated_share"].value == 1.0
+    assert found["c", "unrated_share"].reason == "2 malformed"
