@@ -16,7 +16,7 @@ from flows.cli.options import (
     err,
     exam_settings,
     out,
-)  # fmt: skip
+)
 from tasks.storage.runs import absolute, store_of
 
 

@@ -60,7 +60,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Paper:
-    """An exam as it was read; `identity` hashes all that its figures depend on."""
+    """An exam as it was read."""
 
     settings: ExamConfig
     kind: Kind
@@ -68,9 +68,9 @@ class Paper:
 
     @property
     def identity(self) -> str:
-        """Of the prompts and of how they are put."""
+        """Of the prompts, with their categories, and of how they are put: all that the figures depend on."""
         settings = self.settings.model_dump(exclude={"file", "baseline", "limit"})
-        return content_id("paper", settings, self.kind, [prompt.problem_id for prompt in self.prompts])
+        return content_id("paper", settings, self.kind, [[one.problem_id, one.category] for one in self.prompts])
 
 
 def read_paper(settings: ExamConfig) -> Paper:

@@ -42,7 +42,7 @@ async def marked(bench: Bench, paper: Paper, subject: Subject, answers: Sequence
 
     settings = [paper.identity, key, [[a["answer_id"], a["final"]] for a in answers]]
     name = f"{paper.settings.name}-{subject.file}"
-    return (await bench.kept("exam_rate", name, settings, plan.model_of("rate"), work))["ratings"]
+    return (await bench.kept("exam_rate", name, settings, plan.model_of("rate"), work, again=True))["ratings"]
 
 
 async def _marks(asker: Asker, key: list[object], prompt: Prompt, answer: Row) -> Row:
@@ -116,7 +116,7 @@ async def compared(bench: Bench, paper: Paper, name: str, couples: Sequence[Coup
 
     texts = [[a["answer_id"], a["final"], b["answer_id"], b["final"]] for _, a, b in couples]
     settings, name = [paper.identity, key, texts], f"{paper.settings.name}-{name}"
-    return (await bench.kept("exam_compare", name, settings, plan.model_of("rate"), work))["comparisons"]
+    return (await bench.kept("exam_compare", name, settings, plan.model_of("rate"), work, again=True))["comparisons"]
 
 
 def matched(bench: Bench, paper: Paper, subject: Subject, answers: Sequence[Row]) -> list[Row]:

@@ -42,7 +42,7 @@ async def answers_of(bench: Bench, paper: Paper, subject: Subject) -> list[Row]:
         return {"answers": await together(one(engine, prompt, n) for prompt, n in wanted)}
 
     name = f"{paper.settings.name}-{subject.file}"
-    return (await bench.kept("exam_answer", name, [paper.identity, key], subject.name, work))["answers"]
+    return (await bench.kept("exam_answer", name, [paper.identity, key], subject.name, work, again=True))["answers"]
 
 
 def _row(answer_id: str, prompt: Prompt, rollout: int, call: Generation) -> Row:

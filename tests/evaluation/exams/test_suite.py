@@ -207,6 +207,18 @@ def test_a_killed_exam_goes_on_where_it_stopped_and_asks_nothing_twice(tmp_path:
     assert killed.figures() == expected and set(killed.asked.values()) == {1}  # and once more: nothing is asked
 
 
+def test_more_prompts_or_another_category_ask_nothing_again(tmp_path: Path) -> None:
+    few = Sat(tmp_path, RUBRICS[:3])
+    few.figures()
+    more = Sat(tmp_path, [row | {"category": "other"} for row in RUBRICS])
+    more.asked = few.asked
+    assert more.figures()["c", "unrated_share"].n == 5
+    assert set(few.asked.values()) == {1}
+    assert more.rows("select count(*), count(distinct problem_id) from exam_prompts where category = 'other'") == [
+        (5, 5)
+    ]
+
+
 def test_costs_stand_by_exam(tmp_path: Path) -> None:
     sat = Sat(tmp_path, RUBRICS)
     sat.figures()
