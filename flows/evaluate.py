@@ -2,6 +2,8 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -14,6 +16,7 @@ from flows.worker import end_with_worker
 from schemas.config import Config
 from schemas.errors import UserError
 from schemas.names import Root, RunName
+from schemas.roles import ModelConfig
 from tasks.engine.protocol import Engine
 from tasks.evaluate import (
     Contest,
@@ -23,11 +26,12 @@ from tasks.evaluate import (
     make_bench,
     needed_models,
 )
+from tasks.evaluation.exams.formats import read_paper
 from tasks.evaluation.ifeval import read_prompts
 from tasks.models.own_sampling import with_own_sampling
 from tasks.models.parts import told_apart
 from tasks.models.registry import BASE, find, parent_of
-from tasks.models.resolve import Resolved, resolve, with_frozen
+from tasks.models.resolve import BUILT_IN, Resolved, resolve, with_frozen
 from tasks.runtime import runtime_python
 from tasks.storage.lock import run_lock
 from tasks.storage.manifests import first_policy, known_parts, write_known_parts
@@ -36,15 +40,17 @@ from tasks.storage.store import Row, Store
 
 @flow(name="evaluate", flow_run_name="{run}-evaluate-{model}", persist_result=False)
 async def evaluate_flow(
-    config: Config, run: RunName, model: str = BASE, root: Root = "data/runs"
+    config: Config, run: RunName, model: str = BASE, root: Root = "data/runs", against: str | None = None
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Measure a model of a run against its parent, by the suites of `evaluation.suites`.
+    """Measure a model of a run against its parent, or any two models, by the suites of `evaluation.suites`.
 
     Args:
         config: settings; `evaluation` says what is measured and how.
         run: name of the run.
-        model: id of the model, or the number of its round; `base` measures the policy for itself, without a parent.
+        model: id of the model, or the number of its round, or the path of any model's folder; `base` is the policy. The
+            last two are measured for themselves, without a parent.
         root: local folder or object store URL.
+        against: the same, of the model to compare it with; empty: the one that it was trained from.
     """
     refuse_bad_files(config)
     store = Store(root, run, config.storage.compression_level)
@@ -53,12 +59,14 @@ async def evaluate_flow(
         end_with_worker(display.logger.info)
         async with gpu(display.say):
             with run_lock(store):
-                return await run_evaluation(config, store, model, display)
+                return await run_evaluation(config, store, model, display, against)
 
 
-async def run_evaluation(config: Config, store: Store, model: str, display: Display) -> list[Row]:
+async def run_evaluation(
+    config: Config, store: Store, model: str, display: Display, against: str | None = None
+) -> list[Row]:  # fmt: skip
     """The evaluation itself, with the run's lock held; the rows of `evaluations` of this couple."""
-    number, contest = contest_of(config, store, model)
+    number, contest = contest_of(config, store, model, against)
     own = with_frozen(config, store, number)  # sampling is what it is in the rounds, for every model that is measured
     config = with_own_sampling(config, lambda name: resolve(name, own, display.say))
     settings = evaluation_config(config, contest, store, number)
@@ -66,13 +74,14 @@ async def run_evaluation(config: Config, store: Store, model: str, display: Disp
     known = known_parts(store)
     models = told_apart({name: resolve(name, settings, display.say) for name in sorted(names)}, known)
     write_known_parts(store, known)
-    display.expect("evaluate", len(settings.evaluation.suites))
+    contest = by_weights(contest, models, display)
+    display.expect("evaluate", len(settings.evaluation.measured))
     async with AsyncExitStack() as stack:
         served = OnDemand(settings, models, store, display, stack)
         bench = make_bench(
             settings, contest, store, number, models, served, lambda: display.call("evaluate"), runtime_python
         )
-        for suite in settings.evaluation.suites:
+        for suite in settings.evaluation.measured:
             await evaluate_task(bench, store, number, suite)
             display.shard("evaluate", reused=False)
     rows = evaluations(bench, store, number)
@@ -80,31 +89,70 @@ async def run_evaluation(config: Config, store: Store, model: str, display: Disp
     return rows
 
 
-def contest_of(config: Config, store: Store, model: str) -> tuple[int, Contest]:
+def contest_of(config: Config, store: Store, model: str, against: str | None = None) -> tuple[int, Contest]:
     """The round of a model, and whom it is compared with.
 
+    Args:
+        model: a round, an id, `base`, or a model's folder.
+        against: the same; empty: the model's parent, where the run knows it.
+
     Raises:
-        UserError: the run has no such model.
+        UserError: the run has no such model, or both are the same.
     """
+    number, one, parent = _named(config, store, model)
+    if against:
+        _, parent, _ = _named(config, store, against)
+        if parent == one:
+            raise UserError(f"--against {against} is the model that is measured: name another one")
+    return number, Contest(*one, *(parent or (None, None)))
+
+
+def by_weights(contest: Contest, models: dict[str, Resolved], display: Display) -> Contest:
+    """The contest with a model that was given by its folder named by its weights: the folder may hold others later."""
+    ids = {"candidate": contest.candidate_id, "parent": contest.parent_id}
+    for name, given in ids.items():
+        if given and _is_path(given):
+            ids[name] = models[name].identity
+            display.say(f"{name}: {given} is {ids[name]}")
+    return replace(contest, candidate_id=str(ids["candidate"]), parent_id=ids["parent"])
+
+
+def _is_path(wanted: str) -> bool:
+    return "/" in wanted or wanted == BUILT_IN or Path(wanted).expanduser().is_dir()
+
+
+Named = tuple[ModelConfig, str]  # a model and its id
+
+
+def _named(config: Config, store: Store, wanted: str) -> tuple[int, Named, Named | None]:
+    """The round, model and parent of what a person calls a model."""
     policy = config.models["policy"]
-    if model == BASE:
-        return 0, Contest(policy, BASE, None, None)
-    row = find(store, model)
+    if wanted == BASE:
+        return 0, (policy, BASE), None
+    one = policy.model_copy(update={"base_urls": (), "served_name": None})
+    if _is_path(wanted):
+        return 0, (one.model_copy(update={"path": wanted, "revision": None}), wanted), None
+    row = find(store, wanted)
     parent = parent_of(store, row)
     base = first_policy(store) or policy
-    one = policy.model_copy(update={"path": row["path"], "base_urls": (), "served_name": None})
     other = one.model_copy(update={"path": parent.path}) if parent.path else base
-    return row["round"], Contest(one, row["model_id"], other, parent.model_id)
+    return (
+        row["round"],
+        (one.model_copy(update={"path": row["path"]}), row["model_id"]),
+        (other, parent.model_id or BASE),
+    )
 
 
 def refuse_bad_files(config: Config) -> None:
     """Say at the start what would only be found out hours later.
 
     Raises:
-        UserError: IFEval's file is missing, or is none.
+        UserError: IFEval's file or an exam's is missing, or is none.
     """
     if "ifeval" in config.evaluation.suites:
         read_prompts(config.evaluation.ifeval_file or "", config.evaluation.ifeval_limit)
+    for one in config.evaluation.exams:
+        read_paper(one)
 
 
 class OnDemand:

@@ -4,9 +4,11 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from schemas.exams import ExamConfig
 from schemas.section import FROZEN, Section
 
-Suite = Literal["heldout", "grounded", "winrate", "perplexity", "ifeval", "lm_eval"]
+Suite = Literal["heldout", "grounded", "winrate", "perplexity", "ifeval", "lm_eval", "exam"]
+EXAM = "exam"  # of which each exam is a suite of its own: `exam.NAME`
 
 
 class EvaluationConfig(Section):
@@ -17,7 +19,7 @@ class EvaluationConfig(Section):
         ("heldout", "winrate", "perplexity"),
         description="heldout: rubric scores on problems from held-out documents; grounded: how much of these the "
         "answers have, by program; winrate: compared in both orders; perplexity of held-out documents; ifeval: "
-        "instructions that a program checks; lm_eval: tasks of lm-eval",
+        "instructions that a program checks; lm_eval: tasks of lm-eval; exam: each of evaluation.exams",
     )
     examiner: str = Field(FROZEN, description="writes the problems and rubrics, once a run: frozen, or one of models")
     judge: str = Field(FROZEN, description="rates and compares the answers: frozen, or one of models")
@@ -32,6 +34,9 @@ class EvaluationConfig(Section):
     ifeval_file: str | None = Field(None, description="IFEval's prompts: a .jsonl file as google/IFEval has it")
     ifeval_limit: int | None = Field(None, ge=1, description="prompts used, spread over the file; empty: all")
     ifeval_max_tokens: int = Field(1280, ge=16, le=32768, description="tokens of an answer to IFEval, at most")
+    exams: tuple[ExamConfig, ...] = Field(
+        (), description="files of questions of your own, sat in the suite exam; no problem may share 13 words with them"
+    )
     files: tuple[str, ...] = Field(
         (), description="evaluation data (.jsonl, .json, .csv, .parquet, text) that no problem may share 13 words with"
     )
@@ -47,15 +52,28 @@ class EvaluationConfig(Section):
             raise ValueError("the suite ifeval needs evaluation.ifeval_file: the path of its .jsonl file")
         if "lm_eval" in self.suites and not self.lm_eval_tasks:
             raise ValueError("the suite lm_eval needs evaluation.lm_eval_tasks: names of its tasks")
+        if EXAM in self.suites and not self.exams:
+            raise ValueError("the suite exam needs evaluation.exams: a name and a file for each exam")
+        names = [one.name for one in self.exams]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two of evaluation.exams are called {twice[0]!r}: their figures would be mixed up")
         return self
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The suites that run, in order; each exam is one of its own, `exam.NAME`."""
+        exams = tuple(f"{EXAM}.{one.name}" for one in self.exams)
+        return tuple(name for suite in self.suites for name in (exams if suite == EXAM else (suite,)))
 
 
 def _metric_name(name: str) -> str:
     suite, dot, metric = name.partition(".")
-    if suite not in get_args(Suite) or not dot or not metric.endswith("difference"):
+    named = suite != EXAM or "." in metric
+    if suite not in get_args(Suite) or not dot or not metric.endswith("difference") or not named:
         raise ValueError(
             f"{name!r} is no difference to the parent: heldout.difference, grounded.difference, winrate.difference, "
-            "winrate.length_controlled_difference, perplexity.difference or ifeval.prompt_strict_difference"
+            "winrate.length_controlled_difference, perplexity.difference, ifeval.prompt_strict_difference or "
+            "exam.NAME.difference"
         )
     return name
 

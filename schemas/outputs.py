@@ -102,6 +102,13 @@ class Duel(Output):
     better: Literal["first", "second", "tie"]
 
 
+class Met(Output):
+    """Whether an answer meets one criterion of an exam: thoughts first."""
+
+    thoughts: Annotated[str, Field(max_length=900)]
+    met: Literal["yes", "no"]
+
+
 class TwoMarks(Output):
     """Marks from 0 to 10 for two answers seen side by side: thoughts first."""
 

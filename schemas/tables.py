@@ -20,6 +20,8 @@ CRITERIA = pa.list_(
 RATINGS = pa.list_(
     pa.struct([("name", TEXT), ("rating", FLOAT), ("thoughts", TEXT), ("told", FLOAT), ("against", FLOAT)])
 )
+# a criterion of an exam's own rubric; negative points are lost where it is met
+ITEMS = pa.list_(pa.struct([("name", TEXT), ("description", TEXT), ("points", FLOAT), ("tags", pa.list_(TEXT))]))
 GUARDS = pa.list_(pa.struct([("metric", TEXT), ("value", FLOAT), ("max_fall", FLOAT), ("broken", pa.bool_())]))
 REFERENCE = -1  # the rollout number of a reference answer, which is rated beside the others
 OUTCOME = [("status", TEXT), ("reason", TEXT)]
@@ -238,6 +240,18 @@ TABLES: dict[str, Table] = {
             ("n", INT),
             *OUTCOME,
             ("details", TEXT),
+        ),
+        _table(
+            "exam_prompts",  # in an evaluation's own run, beside the answers, ratings and comparisons of its exams
+            "problem_id",
+            ("exam", TEXT),
+            ("kind", TEXT),
+            ("place", TEXT),
+            ("category", TEXT),
+            ("prompt", MESSAGES),
+            ("problem", TEXT),
+            ("criteria", ITEMS),
+            ("golds", pa.list_(TEXT)),
         ),
         _table(
             "decisions",

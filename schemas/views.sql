@@ -262,12 +262,56 @@ SELECT m.run, m.round, t.value ->> '$' AS model,
        any_value((m.config -> 'models' -> t.key ->> 'usd_per_million_completion_tokens')::DOUBLE) AS usd_completion
 FROM manifests m, json_each(m.models) t GROUP BY ALL;
 
--- tokens, time and money a role, over all and an accepted pair; what was taken over from another round was paid there
+-- an answer to an exam, beside its prompt: the model that wrote it, what it scored (points over those to be had, or 1 for a
+-- match), the judge, and why there is no score; a baseline's answer is rollout -1. Wins are in `exam_verdicts`
+CREATE VIEW exam_answers AS
+SELECT e.run, e.round, e.exam, e.kind, e.category, e.place, e.problem_id, e.problem, a.answer_id, a.rollout,
+       g.model, a.final AS answer, a.words, a.status, a.reason, r.score, r.status AS rating_status,
+       r.reason AS rating_reason, j.model AS judge, r.rating_id
+FROM exam_prompts e JOIN answers a USING (run, round, problem_id)
+LEFT JOIN ratings r ON r.run = a.run AND r.round = a.round AND r.answer_id = a.answer_id
+LEFT JOIN (SELECT DISTINCT run, round, generation_id, model FROM generations) g
+    ON g.run = a.run AND g.round = a.round AND g.generation_id = a.generation_id
+LEFT JOIN (SELECT DISTINCT run, round, generation_id, model FROM generations) j
+    ON j.run = r.run AND j.round = r.round AND j.generation_id = r.generation_id;
+
+-- a criterion of an exam and an answer: its points, whether it is met (1, 0; null: no verdict), and the judge's thoughts
+CREATE VIEW exam_marks AS
+SELECT a.run, a.round, a.exam, a.category, a.problem_id, a.problem, a.answer_id, a.model, a.answer, i.name,
+       i.description AS criterion, i.points, i.tags, m.rating AS met, m.thoughts, a.judge
+FROM exam_answers a
+JOIN (SELECT run, round, problem_id, unnest(criteria) AS i FROM exam_prompts) p
+    ON p.run = a.run AND p.round = a.round AND p.problem_id = a.problem_id
+JOIN (SELECT run, round, rating_id, unnest(ratings) AS m FROM ratings) r
+    ON r.run = a.run AND r.round = a.round AND r.rating_id = a.rating_id AND r.m.name = p.i.name;
+
+-- two answers to a prompt of an exam, shown to the judge in one order: who won, by what thoughts, or why nobody knows
+CREATE VIEW exam_verdicts AS
+SELECT e.run, e.round, e.exam, e.category, e.problem_id, e.problem, c.comparison_id, c.first_answer_id,
+       c.second_answer_id, f.model AS first_model, s.model AS second_model, f.answer AS first_answer,
+       s.answer AS second_answer, f.words AS first_words, s.words AS second_words,
+       CASE WHEN c.first_mark > c.second_mark THEN 'first' WHEN c.first_mark < c.second_mark THEN 'second'
+            WHEN c.first_mark = c.second_mark THEN 'tie' END AS better,
+       c.thoughts, c.status, c.reason, g.model AS judge
+FROM exam_prompts e JOIN comparisons c USING (run, round, problem_id)
+LEFT JOIN exam_answers f ON f.run = c.run AND f.round = c.round AND f.answer_id = c.first_answer_id
+LEFT JOIN exam_answers s ON s.run = c.run AND s.round = c.round AND s.answer_id = c.second_answer_id
+LEFT JOIN (SELECT DISTINCT run, round, generation_id, model FROM generations) g
+    ON g.run = c.run AND g.round = c.round AND g.generation_id = c.generation_id;
+
+-- tokens, time and money a role, over all and an accepted pair; what was taken over from another round was paid there,
+-- and calls for an exam stand by themselves
 CREATE VIEW costs AS
-WITH used AS (
-    SELECT run, round, role, model, count(*) AS calls, sum(prompt_tokens) AS prompt_tokens,
+WITH exams AS (
+    SELECT e.run, e.round, e.exam, unnest([a.answer_id, r.rating_id]) AS subject_id
+    FROM exam_prompts e JOIN answers a USING (run, round, problem_id)
+    LEFT JOIN ratings r ON r.run = a.run AND r.round = a.round AND r.answer_id = a.answer_id
+    UNION
+    SELECT e.run, e.round, e.exam, c.comparison_id FROM exam_prompts e JOIN comparisons c USING (run, round, problem_id)
+), used AS (
+    SELECT run, round, role, model, exam, count(*) AS calls, sum(prompt_tokens) AS prompt_tokens,
            sum(completion_tokens) AS completion_tokens, round(sum(seconds), 1) AS call_seconds
-    FROM generations WHERE reused_from IS NULL GROUP BY ALL
+    FROM generations LEFT JOIN exams USING (run, round, subject_id) WHERE reused_from IS NULL GROUP BY ALL
 ), kept AS (
     SELECT run, round, count(*) AS pairs FROM pairs WHERE status = 'ok' GROUP BY ALL
 ), priced AS (
@@ -276,7 +320,7 @@ WITH used AS (
 )
 SELECT priced.*, kept.pairs, round((prompt_tokens + completion_tokens) / kept.pairs, 1) AS tokens_per_pair,
        round(call_seconds / kept.pairs, 2) AS call_seconds_per_pair, cost_usd / kept.pairs AS cost_usd_per_pair
-FROM priced LEFT JOIN kept USING (run, round) ORDER BY run, round, role;
+FROM priced LEFT JOIN kept USING (run, round) ORDER BY run, round, role, exam;
 
 -- how full the servers of a round were while they had work, and how much of the prompts they found in their caches
 CREATE VIEW servers AS

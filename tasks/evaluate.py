@@ -20,6 +20,7 @@ from schemas.version import package_version
 from tasks.engine.protocol import Engine
 from tasks.evaluation import SUITES
 from tasks.evaluation.bench import NESTED, Bench, Measure, Subject
+from tasks.evaluation.exams.formats import read_paper
 from tasks.evaluation.heldout import NotRun
 from tasks.judging.case import COMPARING
 from tasks.models.resolve import Resolved, with_frozen
@@ -34,6 +35,8 @@ MAIN = {"ifeval": "prompt_strict_difference"}  # the metric of a suite that coul
 # Raised when a suite makes other figures of the same answers: it is measured again, from what it asked before.
 # 2: every answer counts, also one that is missing; 3 (2 where there was none): intervals as wide as few problems want
 FIGURES = {"heldout": 3, "winrate": 3, "perplexity": 2, "ifeval": 2}
+
+LATE = "evaluation.timeout_sec"  # in the reason of a suite that took too long
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,22 @@ def make_bench(
         call, python,
     )  # fmt: skip
     remove_temporaries(nested)
-    if manifest(nested, 0) is None:  # by which the evaluation's tables are a run that `pop sql` knows
-        write_manifest(nested, 0, bench.examiner.manifest(finished=True))
+    # by which the evaluation's tables are a run that `pop sql` knows, with what its models cost
+    there, now = manifest(nested, 0), bench.examiner.manifest(finished=True)
+    if there != (known := with_models(there or now, now)):
+        write_manifest(nested, 0, known)
     return bench
+
+
+def with_models(old: Row, new: Row) -> Row:
+    """An evaluation's manifest with the models of a later one beside its own; a name may stand for another one now."""
+    models, described = dict(old["models"]), dict(old["config"]["models"])
+    for name, identity in new["models"].items():
+        known = next((key for key, one in models.items() if one == identity), None)
+        key = known or (f"{name} {identity}" if name in models else name)
+        models[key] = identity
+        described |= {key: new["config"]["models"][name]} if name in new["config"]["models"] else {}
+    return old | {"models": models, "config": old["config"] | {"models": described}}
 
 
 def heldout_documents(store: Store) -> list[Row]:
@@ -112,24 +128,26 @@ def suite_file(bench: Bench, suite: str) -> str:
 
 def suite_fingerprint(bench: Bench, suite: str) -> str:
     """What a suite's figures depend on."""
-    settings = bench.config.evaluation.model_dump(exclude={"suites", "timeout_sec"})
+    settings = bench.config.evaluation.model_dump(exclude={"suites", "timeout_sec", "exams"})
     keys = [bench.examiner.keys[stage] for stage in ("propose", "answer", "rubric", "rate")]
     models = [[subject.plan.keys["answer"], subject.model_id] for subject in bench.subjects]
     documents = [row["document_id"] for row in bench.documents]
     version = [FIGURES[suite]] if suite in FIGURES else []
-    return content_id("suite", suite, settings, keys, models, documents, *version)
+    own = bench.sitting(suite).exam
+    paper = [read_paper(own).identity] if own else []
+    return content_id("suite", suite, settings, keys, models, documents, *version, *paper)
 
 
 async def measured(bench: Bench, suite: str) -> list[Measure]:
     """A suite's figures; where it could not run, one without a value, and why."""
     try:
         async with asyncio.timeout(bench.config.evaluation.timeout_sec):
-            return await SUITES[suite](bench)
+            return await SUITES[suite.partition(".")[0]](bench.sitting(suite))
     except NotRun as why:
         status, reason = "not_run", str(why)
     except TimeoutError:
         took = f"took longer than {bench.config.evaluation.timeout_sec:.0f} s"
-        status, reason = "not_run", f"{suite} {took} (evaluation.timeout_sec)"
+        status, reason = "not_run", f"{suite} {took} ({LATE})"
     except PopError as error:
         status, reason = "failed", str(error)
     metric = MAIN.get(suite, "difference") if bench.parent else "value"
@@ -138,15 +156,16 @@ async def measured(bench: Bench, suite: str) -> list[Measure]:
 
 @task(name="evaluate", task_run_name="evaluate {suite}", cache_policy=NO_CACHE, persist_result=False)
 async def evaluate_task(bench: Bench, store: Store, number: int, suite: str) -> Any:
-    """One suite → evaluations. One that failed before is run again."""
+    """One suite → evaluations. One that failed or took too long before goes on: its calls are journaled."""
     name, fingerprint = suite_file(bench, suite), suite_fingerprint(bench, suite)
     footer = store.footer("evaluations", number, name)
     if footer and footer["fingerprint"] == fingerprint and footer["complete"]:
         return Completed(name="Reused", message=f"{suite} is measured already")
     measures = await measured(bench, suite)
-    bad = [measure for measure in measures if measure.status == "failed"]
+    bad = [one for one in measures if one.status == "failed" or LATE in (one.reason or "")]
     rows = [_row(bench, suite, fingerprint, measure) for measure in measures]
     content = {"stage": "evaluate", "fingerprint": fingerprint, "complete": not bad, "version": package_version()}
+    bench.store.write("evaluations", 0, name, rows, content)  # beside the rows that they rest on
     store.write("evaluations", number, name, rows, content)
     if bad:
         return Completed(name="NotRun", message=bad[0].reason)
@@ -163,7 +182,7 @@ def _row(bench: Bench, suite: str, fingerprint: str, measure: Measure) -> Row:
 
 def evaluations(bench: Bench, store: Store, number: int) -> list[Row]:
     """The rows of this couple's suites that are there now."""
-    names = [suite_file(bench, suite) for suite in bench.config.evaluation.suites]
+    names = [suite_file(bench, suite) for suite in bench.config.evaluation.measured]
     there = [name for name in names if store.footer("evaluations", number, name)]
     return [row for name in there for row in store.read("evaluations", number, name)]
 

@@ -1,5 +1,5 @@
 -- title: Contamination with evaluation texts
--- meaning: Share of problems that share 13 words in a row with a held-out document or with a file of `evaluation.files`.
+-- meaning: Share of problems that share 13 words in a row with a held-out document or with a file of `evaluation.files` or `evaluation.exams`.
 -- threshold: 0.01
 -- direction: at_most
 -- blocks: no

@@ -4,7 +4,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.options import DEFAULT_ROOT, NewRun, Preset, Root, Set, app, begin_server, configured, err, out
+from flows.cli.options import (
+    DEFAULT_ROOT,
+    NewRun,
+    Preset,
+    Root,
+    Set,
+    app,
+    begin_server,
+    configured,
+    err,
+    exam_settings,
+    out,
+)
 from tasks.storage.runs import absolute, store_of
 
 
@@ -66,23 +78,32 @@ def selfplay(
     leave(0)
 
 
-@app.command(
-    epilog='Example: pop evaluate --model base --set evaluation.suites=["ifeval"] --set evaluation.ifeval_file=f'
-)
+@app.command(epilog="Example: pop evaluate demo --model 0 --against base --exam my-questions.jsonl")
 def evaluate(
     config: Preset = "selfplay-health",
-    model: Annotated[str, typer.Option(help="a model's id or round; base: the policy for itself")] = "base",
+    model: Annotated[str, typer.Option(help="a model's id, round or folder; base: the policy")] = "base",
+    against: Annotated[
+        str | None, typer.Option(help="the same, of the model to compare it with; default: the one it was trained from")
+    ] = None,
+    exam: Annotated[
+        list[str] | None, typer.Option("--exam", metavar="FILE", help="only this exam of your own (repeatable)")
+    ] = None,
     set_: Set = None,
     run: NewRun = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Measure a model of a run against its parent. Exit code 3 when a suite failed."""
-    checked, name, root = *configured(config, set_, run), absolute(root)
+    """Measure a model of a run against its parent, or any two models. Exit code 3 when a suite failed."""
+    checked, name, root = *configured(config, [*(set_ or ()), *exam_settings(exam)], run), absolute(root)
     begin_server()
     from flows.cli.running import leave, run_flow
     from flows.evaluate import evaluate_flow
-    from flows.views.outcome import print_evaluations
+    from flows.views.evaluated import print_evaluations
 
-    rows = run_flow(lambda: evaluate_flow(checked, run=name, model=model, root=root), err)
+    rows = run_flow(lambda: evaluate_flow(checked, run=name, model=model, root=root, against=against), err)
     print_evaluations(rows, out)
+    if any(row["suite"].startswith("exam.") for row in rows):
+        where = f'pop sql --root {root}/{name} --run evaluation "from exam_answers"'
+        out.print(
+            f"\nEvery answer and verdict: {where} (exam_marks, exam_verdicts, costs)", markup=False, soft_wrap=True
+        )
     leave(3 if any(row["status"] == "failed" for row in rows) else 0)

@@ -41,6 +41,16 @@ def configured(config: str, overrides: list[str] | None, run: str | None) -> "tu
     return checked, checked_run(name)
 
 
+def exam_settings(files: list[str] | None) -> list[str]:
+    """The settings for a look at these exams alone, each named after its file."""
+    import json
+
+    from schemas.exams import name_of_file
+
+    exams = [f"{{name={json.dumps(name_of_file(file))}, file={json.dumps(file)}}}" for file in files or ()]
+    return ['evaluation.suites=["exam"]', f"evaluation.exams=[{', '.join(exams)}]"] if exams else []
+
+
 def begin_server() -> None:
     """Let the Prefect server of the command start, where it needs one, while the flow is imported."""
     from flows.cli.kept_server import begin

@@ -264,19 +264,3 @@ def print_models(store: Store, out: Console) -> None:
     out.print(table)
     if standing(store).path is None:
         out.print("The run stands at the model that it began with.", markup=False)
-
-
-def print_evaluations(rows: list[Row], out: Console) -> None:
-    """Every figure with its interval; what was not run says why."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name, justify in (("suite", "left"), ("metric", "left"), ("model", "left"), ("value", "right"),
-                          ("95 % interval", "left"), ("n", "right")):  # fmt: skip
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("", overflow="fold")
-    for row in rows:
-        interval = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
-        value = row["status"] if row["value"] is None else f"{row['value']:.4f}"
-        table.add_row(
-            row["suite"], row["metric"], row["model_id"][:ID_SHOWN], value, interval, str(row["n"]), row["reason"] or ""
-        )
-    out.print(table)

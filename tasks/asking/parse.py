@@ -16,6 +16,7 @@ _HINTS = {  # what stands for each value in the tagged form that a prompt shows
     "problem": "the problem", "reference_answer": "the reference answer", "name": "a short name",
     "gold": "what a good answer has", "evidence": "the words of the document that it rests on",
     "description": "what earns 2, 1 and 0", "thoughts": "your thoughts", "better": "first, second or tie",
+    "met": "yes or no",
     "weight": "a number", "rating": "0, 1 or 2", "first_mark": "0 to 10", "second_mark": "0 to 10",
 }  # fmt: skip
 MAX_CHARS = 400_000

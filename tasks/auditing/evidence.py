@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -21,10 +22,10 @@ _READERS = {"jsonl": "read_json_objects", "json": "read_json_objects", "parquet"
 def audit_connection(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the run and to every run that its rows come from (so that judgements of the same answers in two
     runs can be compared), with the view `evaluation_texts` (run, source, text): the texts of the held-out documents and
-    of the files named in `evaluation.files`.
+    of the files named in `evaluation.files` and `evaluation.exams`.
 
     Raises:
-        UserError: a file of `evaluation.files` cannot be read.
+        UserError: one of them cannot be read.
     """
     with ExitStack() as stack:
         there = stack.enter_context(local_copies(store))
@@ -32,11 +33,11 @@ def audit_connection(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
         if others := _sources(con, store):
             there += stack.enter_context(local_copies(*(Store(store.root, name) for name in others)))
             con = stack.enter_context(connect(*there))
-        named = sorted({file for manifest in manifests(store) for file in _files(manifest)})
+        named = sorted({one for manifest in manifests(store) for one in _files(manifest)})
         scans = [
             "SELECT run, 'held-out documents' AS source, text FROM documents WHERE split = 'heldout' AND status = 'ok'"
         ]
-        scans += [_texts(con, store.run, file) for file in named]
+        scans += [_texts(con, store.run, file, setting) for file, setting in named]
         con.execute(f"CREATE VIEW evaluation_texts AS {' UNION ALL '.join(scans)}")
         yield con
 
@@ -49,15 +50,19 @@ def _sources(con: duckdb.DuckDBPyConnection, store: Store) -> list[str]:
     return sorted(names & set(runs(store.root))) if names else []
 
 
-def _files(manifest: dict[str, Any]) -> list[str]:
-    return manifest["config"].get("evaluation", {}).get("files", []) if "config" in manifest else []
+def _files(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """The files of `evaluation.files` and of the exams, each with the setting that names it."""
+    evaluation = manifest.get("config", {}).get("evaluation", {})
+    exams = [str(Path(exam["file"]).expanduser()) for exam in evaluation.get("exams", [])]
+    files = [(file, "evaluation.files") for file in evaluation.get("files", [])]
+    return files + [(file, "evaluation.exams") for file in exams]
 
 
-def _texts(con: duckdb.DuckDBPyConnection, run: str, file: str) -> str:
+def _texts(con: duckdb.DuckDBPyConnection, run: str, file: str, setting: str) -> str:
     """A query for every string in each record of a file."""
     quoted = json.dumps(file)[1:-1].replace("'", "''")
     if con.execute(f"SELECT count(*) FROM glob('{quoted}')").fetchone() == (0,):
-        raise UserError(f"evaluation.files: {file} cannot be read (there is no such file)")
+        raise UserError(f"{setting}: {file} cannot be read (there is no such file)")
     reader = _READERS.get(file.removesuffix(".gz").rsplit(".", 1)[-1].lower())
     if reader is None:
         scan = f"SELECT '{run}' AS run, '{quoted}' AS source, content AS text FROM read_text('{quoted}')"
@@ -71,5 +76,5 @@ def _texts(con: duckdb.DuckDBPyConnection, run: str, file: str) -> str:
     try:
         con.execute(f"SELECT * FROM ({scan}) LIMIT 1")
     except duckdb.Error as error:
-        raise UserError(f"evaluation.files: {file} cannot be read ({' '.join(str(error).split())[:200]})") from None
+        raise UserError(f"{setting}: {file} cannot be read ({' '.join(str(error).split())[:200]})") from None
     return scan

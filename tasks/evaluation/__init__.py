@@ -8,12 +8,14 @@
 | `perplexity` | held-out documents under both | nats a token: the alarm for a broken model |
 | `ifeval` | instructions that a program checks | share followed |
 | `lm_eval` | tasks of lm-eval by name | what they say |
+| `exam` | questions of one's own, each exam a suite `exam.NAME` | points, win rate or matches, paired |
 """
 
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tasks.evaluation.bench import Bench, Measure
+from tasks.evaluation.exams.suite import exam
 from tasks.evaluation.grounded import grounded
 from tasks.evaluation.heldout import heldout
 from tasks.evaluation.ifeval import ifeval
@@ -25,6 +27,6 @@ Suite = Callable[[Bench], Coroutine[Any, Any, list[Measure]]]
 
 SUITES: dict[str, Suite] = {
     "heldout": heldout, "grounded": grounded, "winrate": winrate, "perplexity": perplexity, "ifeval": ifeval,
-    "lm_eval": lm_eval,
+    "lm_eval": lm_eval, "exam": exam,
 }  # fmt: skip
 JUDGED = ("heldout", "grounded", "winrate")  # the suites that ask examiner and judge

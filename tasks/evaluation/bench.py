@@ -6,14 +6,16 @@ An evaluation's tables lie in the run's folder `evaluation/`, which is a run of 
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from schemas.config import Config
+from schemas.exams import ExamConfig
+from schemas.gating import EXAM
 from schemas.ids import content_id
 from schemas.version import package_version
 from tasks.engine.journal import Journal
-from tasks.engine.protocol import Engine
+from tasks.engine.protocol import Engine, Generation
 from tasks.engine.recorder import Recorder
 from tasks.staging.plan import Plan
 from tasks.storage.store import Damaged, Row, Store
@@ -68,6 +70,7 @@ class Bench:
         parent: None where a model is measured for itself.
         engine: the model of that name; it is served when it is first asked for.
         python: the runtime environment's interpreter.
+        exam: the one that is sat, in the suite of that name.
     """
 
     config: Config
@@ -79,20 +82,29 @@ class Bench:
     engine: Callable[[str], Awaitable[Engine]]
     call: Callable[[], None]
     python: Callable[[], Path]
+    exam: ExamConfig | None = None
 
     @property
     def subjects(self) -> tuple[Subject, ...]:
         """The candidate, and its parent where there is one."""
         return (self.candidate, self.parent) if self.parent else (self.candidate,)
 
+    def sitting(self, suite: str) -> "Bench":
+        """The same for one suite: `exam.NAME` is that of the exam NAME."""
+        kind, _, name = suite.partition(".")
+        named = {one.name: one for one in self.config.evaluation.exams}
+        return replace(self, exam=named[name]) if kind == EXAM else self
+
     async def kept(
-        self, stage: str, name: str, settings: object, engine: str, work: Callable[[Engine], Awaitable[Tables]]
-    ) -> Tables:
+        self, stage: str, name: str, settings: object, engine: str, work: Callable[[Engine], Awaitable[Tables]],
+        again: bool = False,
+    ) -> Tables:  # fmt: skip
         """The tables that `work` makes; read where they were made before with these settings.
 
         Args:
             engine: the name of the model that is asked.
             work: makes rows by table, the one whose file is written last (and so tells that all is there) first.
+            again: whether calls that were made with other settings are used where the very same is asked for.
         """
         fingerprint, manifest = content_id("evaluated", stage, settings), f"{stage}.{name}"
         path = f"{self.store.base}/manifests/parts/{manifest}.json"
@@ -103,7 +115,7 @@ class Bench:
             except (Damaged, FileNotFoundError):
                 pass  # made again
         journal = Journal(self.store.workdir / "journal" / f"{manifest}.jsonl")
-        recorder = Recorder(await self.engine(engine), journal, self.call)
+        recorder = Recorder(await self.engine(engine), journal, self.call, self._before(manifest) if again else None)
         try:
             made = await work(recorder)
         except BaseException:
@@ -118,6 +130,16 @@ class Bench:
         self.store.publish(path, content_bytes({"fingerprint": fingerprint, "tables": list(made)}))
         journal.remove()
         return made
+
+    def _before(self, manifest: str) -> dict[str, Generation]:
+        """The answered calls that were made for it before, by id."""
+        try:
+            rows = self.store.read("generations", 0, manifest)
+        except (Damaged, FileNotFoundError):
+            return {}
+        names = [one.name for one in fields(Generation)]
+        calls = (Generation(**{name: row[name] for name in names}) for row in rows)
+        return {call.generation_id: call for call in calls if call.answered}
 
 
 def content_bytes(content: Row) -> bytes:

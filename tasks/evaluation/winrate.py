@@ -155,7 +155,11 @@ def games_of(comparisons: list[Row], matches: Sequence[Match], unread: float | N
 
 def cannot_tell(comparisons: list[Row], matches: Sequence[Match]) -> str | None:
     """Why the judge's word says nothing: it names a position, or ties, (almost) whatever it is shown; else None."""
-    wins = [win for match in matches for win, _ in _points(comparisons, match) if win is not None]
+    return blind([win for match in matches for win, _ in _points(comparisons, match) if win is not None])
+
+
+def blind(wins: Sequence[float]) -> str | None:
+    """The same of the wins themselves: 0, 1, or between them where the two orders disagree."""
     told = sum(win != 0.5 for win in wins)
     if not wins or told > MIN_TOLD * len(wins):
         return None

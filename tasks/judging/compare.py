@@ -11,7 +11,7 @@ from tasks.engine.turns import together
 from tasks.judging.case import Case, Row, rubric_text
 from tasks.prompts import data
 
-Kind = Literal["pairwise", "anchor"]
+Kind = Literal["pairwise", "anchor", "exam"]  # exam: which answer is better, without a rubric
 Marks = tuple[float, float, str | None]  # of the first and of the second answer, and thoughts
 WORDS: dict[str, tuple[float, float]] = {"first": (2.0, 0.0), "second": (0.0, 2.0), "tie": (1.0, 1.0)}
 TENTHS = tuple(str(mark) for mark in range(11))
@@ -46,7 +46,7 @@ def _values(case: Case, first: str, second: str) -> dict[str, str]:
 
 
 async def _structured(asker: Asker, subject: str, case: Case, kind: Kind, first: str, second: str) -> Asked[Marks]:
-    model: type[Output] = Duel if kind == "pairwise" else TwoMarks
+    model: type[Output] = TwoMarks if kind == "anchor" else Duel
     form = format_instructions(model, asker.plan.config.model_of("judge").output_format)
     prompt = asker.plan.prompts.render(f"judge_{kind}", _values(case, first, second) | {"format": form})
     return await asker.output(subject, "comparison", prompt, model, _marks_of)
@@ -62,8 +62,8 @@ def _marks_of(output: Output) -> Marks:
 async def _stepwise(asker: Asker, subject: str, case: Case, kind: Kind, first: str, second: str) -> Asked[Marks]:
     """One word, or a number for each of the two."""
     values = _values(case, first, second)
-    if kind == "pairwise":
-        prompt = asker.plan.prompts.render("judge_pairwise_step", values)
+    if kind != "anchor":
+        prompt = asker.plan.prompts.render(f"judge_{kind}_step", values)
         word = await asker.choose(subject, "better", prompt, tuple(WORDS))
         marks = (*WORDS[word.value], None) if word.value else None
         return Asked(marks, word.generation, word.status, word.reason)

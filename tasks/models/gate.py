@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from schemas.config import Config
 from schemas.errors import UserError
-from schemas.gating import GateConfig
+from schemas.gating import EXAM, GateConfig
 from tasks.models.student import t_quantile
 
 Row = dict[str, Any]
@@ -94,7 +94,7 @@ def _survivors(gate: GateConfig, known: Mapping[str, Row], asked: int) -> tuple[
     often is no harm), what is missing is no news of the candidate. Else the difference must clear the threshold with
     the missing answers at their worst. Suites that measure no such shares have nothing missing to tell of.
     """
-    suite, most = gate.metric.partition(".")[0], gate.share_tolerance
+    suite, most = suite_of(gate.metric), gate.share_tolerance
     fell = [share for share in SHARES if _of(known, suite, f"{share}_difference", 0.0) < -most]
     compared = _of(known, suite, "compared_share", 1.0)
     if not fell and compared >= 1 - most:
@@ -130,11 +130,16 @@ def _finite(row: Row, name: str) -> float | None:
 
 def _why(known: Mapping[str, Row], rows: Sequence[Row], metric: str) -> str:
     """The reason of the metric's own row, or else of a row of its suite that was not run."""
-    suite = metric.partition(".")[0]
+    suite = suite_of(metric)
     of_suite = [known[metric]] if metric in known else []
     of_suite += [row for row in rows if row["suite"] == suite and row["status"] != "ok"]
     reasons = [str(row["reason"]) for row in of_suite if row.get("reason")]
     return reasons[0] if reasons else f"the suite {suite} gave no such figure"
+
+
+def suite_of(metric: str) -> str:
+    """The suite of a metric, `heldout` of `heldout.difference`; each exam is one, `exam.NAME`."""
+    return metric.rpartition(".")[0]
 
 
 def unfit(gate: GateConfig, reason: str, broken: bool) -> Decision:
@@ -149,7 +154,13 @@ def refuse_unmeasured(config: Config) -> None:
         UserError: names the setting.
     """
     for metric in (config.gate.metric, *config.gate.guards):
-        if (suite := metric.partition(".")[0]) not in config.evaluation.suites:
+        if (suite := suite_of(metric)) not in config.evaluation.measured:
+            if suite.startswith(f"{EXAM}."):
+                name = suite.removeprefix(f"{EXAM}.")
+                raise UserError(
+                    f"the gate looks at {metric}: name an exam {name!r} in evaluation.exams and add 'exam' to "
+                    "evaluation.suites, or change gate.metric or gate.guards"
+                )
             raise UserError(
                 f"the gate looks at {metric}: add {suite!r} to evaluation.suites, or change gate.metric or gate.guards"
             )

@@ -32,7 +32,10 @@ JUDGING: dict[str, dict[str, tuple[str, ...]]] = {
     "pairwise": {"structured": ("judge_pairwise",), "stepwise": ("judge_pairwise_step",)},
     "anchor": {"structured": ("judge_anchor",), "stepwise": ("judge_anchor_step",)},
 }
-
+EXAMS: dict[str, dict[str, tuple[str, ...]]] = {  # what a judge of the suite `exam` is asked with
+    "met": {"structured": ("judge_met",), "stepwise": ("judge_met_thoughts_step", "judge_met_step")},
+    "versus": {"structured": ("judge_exam",), "stepwise": ("judge_exam_step",)},
+}
 
 OWN = "own_likelihood"  # what an answer's own likelihood is asked with
 

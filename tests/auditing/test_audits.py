@@ -1,5 +1,6 @@
 """Audits: a healthy round passes, each planted defect is caught by the audit that should, and nothing is n/a, not 0."""
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -118,6 +119,22 @@ def test_problems_are_compared_with_those_of_earlier_rounds(tmp_path: Path) -> N
     found = {f.audit.name: f for f in findings(store, 1)}
     assert found["duplicate_problems"].value == found["near_duplicate_problems"].value == 1.0
     assert {f.audit.name: f for f in findings(store, 0)}["duplicate_problems"].value == 0.0
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "bom.jsonl", "x.jsonl.gz", "x.csv"])
+def test_problems_are_compared_with_exams_by_themselves(tmp_path: Path, name: str) -> None:
+    store = planted.write(str(tmp_path), "r")
+    row = {"prompt": [{"role": "user", "content": planted.healthy()["problems"][0]["problem"]}]}
+    text = f"prompt\n{row['prompt'][0]['content']}\n" if name.endswith("csv") else json.dumps(row)
+    content = text.encode("utf-8-sig" if name.startswith("bom") else "utf-8")
+    file = tmp_path / name
+    file.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    manifest = {"run": "r", "round": 0, "config": {"evaluation": {"exams": [{"name": "x", "file": str(file)}]}}}
+    store.publish(f"{store.base}/manifests/round=000/round.json", json.dumps(manifest).encode())
+    assert value(store, "contamination") == (1 / 40, 40)
+    file.unlink()
+    with pytest.raises(UserError, match=r"evaluation\.exams: .* cannot be read"):
+        value(store, "contamination")
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "txt"])

@@ -70,6 +70,43 @@ def test_nothing_is_promoted_without_a_finite_interval_above_the_threshold_and_e
         assert (low or 0) > 0 and (guard or 0) >= -0.2
 
 
+def of_exam(metric: str, value: float, low: float | None = None, high: float | None = None) -> Row:
+    return measured(f"x.{metric}", value, low, high, suite="exam.health")
+
+
+def test_an_exam_may_decide_and_may_guard_by_its_own_shares() -> None:
+    gate = GateConfig(min_problems=8, metric="exam.health.difference", guards={})
+    better = of_exam("difference", 0.1, 0.02, 0.18)
+    assert decide(gate, "m", [better]).decision == "promote"
+    fell = [of_exam("finished_share_difference", -0.5), of_exam("finished_share", 0.5)]
+    held = decide(gate, "m", [better, *fell])
+    assert held.decision == "hold" and "50% of its answers are finished (the parent's: 100%)" in held.reason
+    assert decide(gate, "m", [better, *fell, of_exam("worst_difference", 0.08, 0.01, 0.15)]).decision == "promote"
+    guard = GateConfig(min_problems=8, guards={"exam.health.difference": 0.05})
+    rows = [measured("heldout.difference", 0.3, 0.1, 0.5), of_exam("difference", -0.06, -0.1, 0.0)]
+    assert decide(guard, "m", rows).decision == "roll_back"
+    failed = measured("x.difference", None, suite="exam.health", status="failed", reason="judge is down")
+    assert "judge is down" in decide(guard, "m", [rows[0], failed]).reason
+
+
+def test_the_gate_looks_at_exams_that_are_there() -> None:
+    exams = [
+        'evaluation.suites=["heldout","exam"]',
+        'evaluation.exams=[{name="health", file="h.jsonl"}]',
+        "gate.guards={}",
+    ]
+    refuse_unmeasured(load_config("demo", [*exams, "gate.metric=exam.health.difference"]))
+    with pytest.raises(UserError, match=r"name an exam 'helth' in evaluation\.exams"):
+        refuse_unmeasured(load_config("demo", [*exams, "gate.metric=exam.helth.difference"]))
+    for metric in ("exam.difference", "exam.health.score", "exam.health.difference[daily]"):
+        with pytest.raises(UserError, match="no difference to the parent"):
+            load_config("demo", [*exams, f'gate.metric="{metric}"'])
+    with pytest.raises(UserError, match=r"needs evaluation\.exams"):
+        load_config("demo", ['evaluation.suites=["exam"]'])
+    with pytest.raises(UserError, match="called 'a'"):
+        load_config("demo", ['evaluation.exams=[{name="a", file="b"}, {name="a", file="c"}]'])
+
+
 def test_a_gate_must_look_at_what_is_measured() -> None:
     refuse_unmeasured(load_config("demo"))
     with pytest.raises(UserError, match=r"add 'perplexity' to evaluation\.suites"):

@@ -267,6 +267,7 @@ def test_the_tables_are_those_of_the_contract() -> None:
     assert set(TABLES) == {
         "documents", "problems", "answers", "rubrics", "ratings", "pairs", "preferences", "training_steps", "models",
         "evaluations", "decisions", "probes", "generations", "comparisons", "unfit_pairs",
+        "exam_prompts",
     }  # fmt: skip
     for name, table in TABLES.items():
         assert table.name == name
