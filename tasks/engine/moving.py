@@ -150,7 +150,7 @@ class _Kept:
             for event in self._driver.events():
                 member = self.members[event["replica"]]
                 member.take(event)
-                if member.lost and member.url and not all(one.lost for one in self.members):
+                if member.lost and not all(one.lost for one in self.members):
                     self._say(f"{member.lost}\nthe other servers go on")
             if code is not None:
                 self._begin_again(code)
@@ -222,7 +222,8 @@ async def _all_up(members: list[Moving], waiting: Say, say: Say) -> list[Moving]
             waiting(f"{len(left)} of {len(members)} servers are starting on the cluster: {now - began:.0f} s")
             done, _ = await asyncio.wait(left, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
             for one in done:
-                one.result()
+                if waits[one].url or not any(member.url for member in members):
+                    one.result()
             first = first if any(member.is_up for member in members) else now
             if now - first > ROOM_SEC and not any(waits[wait].url for wait in left):
                 say(f"{len(left)} of {len(members)} servers find no room on the cluster: the others go on without them")
@@ -231,4 +232,6 @@ async def _all_up(members: list[Moving], waiting: Say, say: Say) -> list[Moving]
         waiting("")
         for wait in waits:
             wait.cancel()
-    return [member for member in members if member.is_up]
+    if not (there := [member for member in members if member.is_up]):
+        raise next(member.lost for member in members if member.lost)
+    return there
