@@ -60,8 +60,8 @@ def examined(*urls: str, **model: Any) -> Capabilities:
         ("few", {"top_logprobs": 4, "refused": {}}),  # of 8 that it would give; the words are few
         ("fails", {"top_logprobs": 0, "choices": "none"}),
         ("proxy", {"choices": "gbnf_listed", "choices_only": True, "digits_hold": None}),
-        ("unsure", {"choices": "json_schema", "choices_only": False, "digits_hold": 0.04}),  # 3 is too far down
-        ("sure", {"choices": "json_schema", "choices_only": False, "digits_hold": 0.878}),
+        ("unsure", {"choices": "json_schema", "choices_only": False, "digits_hold": 0.05}),
+        ("sure", {"choices": "json_schema", "choices_only": False, "digits_hold": 0.9}),
         ("unlisted", {"listed": None, "context": None}),
         ("alias", {"listed": False}),
     ],
