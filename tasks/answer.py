@@ -7,7 +7,7 @@ from prefect import task
 
 from schemas.ids import content_id
 from schemas.tables import REFERENCE
-from tasks.asking.hints import hint_of, hinted_messages
+from tasks.asking.hints import hint_of, hinted_messages, speaks_of_hint
 from tasks.engine.protocol import Engine, Generation, Message, Request
 from tasks.engine.turns import together
 from tasks.prompts import HINT, NAMES, data
@@ -83,6 +83,8 @@ async def _rollout(plan: Plan, problem: Row, hint: str | None, rollout: int, eng
         )
     )  # fmt: skip
     final, status, reason = judgeable(generation, sampling.cut_answers, problem["problem"], sampling.answer.stop)
+    if hint is not None and status == "ok" and (phrase := speaks_of_hint(final or "")):
+        status, reason = "leaky", f"it speaks of its hint: {phrase!r}"
     return row | {
         "text": generation.completion, "final": final, "words": word_count(final) if final else None,
         "tokens": generation.completion_tokens, "status": status, "reason": reason,

@@ -6,6 +6,7 @@ and may be chosen, and is trained on behind the plain problem; what is rejected 
 
 import math
 import random
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +15,15 @@ from tasks.engine.protocol import Message
 from tasks.prompts import HINT, data
 from tasks.staging.plan import Plan
 from tasks.texts.length import WORD, length
-from tasks.texts.measures import sentences
+from tasks.texts.measures import points_at_source, sentences
 
 Row = dict[str, Any]
 _LEAST = 5 * WORD  # what is shorter is a heading, or says nothing by itself
+_POINTING = re.compile(
+    r"\b(?:(?:the|this|that|your) (?:\w+ )?(?:hint|sentence|statement|line|message)"
+    r"|(?:given|provided|above) (?:hint|fact|sentence|information))\b|</?hint>",
+    re.IGNORECASE,
+)
 
 
 def is_hinted(share: float, rollout: int) -> bool:
@@ -38,7 +44,13 @@ def hint_of(plan: Plan, problem: Row, documents: Mapping[str, Row], rollout: int
     return random.Random(lot).choice(usable) if usable else None
 
 
+def speaks_of_hint(final: str) -> str | None:
+    """The phrase by which an answer points at its hint, which stands in no prompt that it would be trained on."""
+    match = _POINTING.search(final)
+    return match.group(0) if match else points_at_source(final)
+
+
 def hinted_messages(plan: Plan, problem: str, hint: str) -> tuple[Message, ...]:
-    """What the model sees where it is helped: the plain prompt and the sentence behind it."""
+    """What the model sees where it is helped: a sentence, and then the plain prompt."""
     values = {"problem": problem, "hint": data(hint)}
     return ({"role": "user", "content": plan.prompts.render(HINT, values)},)

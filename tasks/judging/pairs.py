@@ -178,7 +178,8 @@ def _widest(rated: list[Rated], config: PairingConfig, beside: Beside) -> Outcom
         if fault is None:
             wider = ", ".join(f"{count} {status}" for status, count in sorted(skipped.items()))
             return Outcome(two, "ok", f"wider pairs left out: {wider}" if wider else None)
-        first = first or Outcome(two, *fault)
+        if first is None or first.status == "hinted":  # what keeps blind ones apart says more
+            first = Outcome(two, *fault)
         if two[0].score - two[1].score < max(config.min_margin, LEAST_MARGIN):
             break  # what follows is closer still; in the judge's spreads it need not be
         skipped[fault[0]] += 1

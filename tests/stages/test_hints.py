@@ -6,7 +6,7 @@ import pytest
 
 from flows.views.outcome import gap_of, helped
 from tasks.answer import answer, prompt_messages
-from tasks.asking.hints import is_hinted
+from tasks.asking.hints import is_hinted, speaks_of_hint
 from tasks.engine.fake import FakeEngine
 from tasks.engine.protocol import Engine
 from tasks.judging.pairs import Rated, choose
@@ -70,6 +70,21 @@ def test_a_hinted_answer_may_be_chosen_is_never_rejected_and_is_trained_on_witho
     assert (rows[0]["chosen_answer_id"], rows[0]["rejected_answer_id"], rows[0]["place"]) == ("h", "b", 0.375)
     (told,) = preferences(plan, [problem()], answers, rows)
     assert told["prompt"] == [dict(one) for one in prompt_messages(plan, problem()["problem"])]
+
+
+@pytest.mark.parametrize(
+    ("final", "said"),
+    [("This sentence is critical.", "This sentence"), ("As the passage states, air scatters.", "the passage"),
+     ("By the given hint it is air.", "the given hint"), ("Air scatters blue light most.", None)],
+)  # fmt: skip
+def test_an_answer_that_speaks_of_its_hint_is_found(final: str, said: str | None) -> None:
+    assert speaks_of_hint(final) == said
+
+
+def test_what_keeps_blind_answers_apart_is_told_before_what_hints_do() -> None:
+    rated = [Rated("a", "one", 1, 1.0), Rated("b", "two", 1, 0.99), Rated("h", "three", 1, 0.2, hinted=True)]
+    (found,) = choose(rated, config(pairing={"min_margin": 0.1}).pairing)
+    assert found.status == "low_margin"
 
 
 def test_where_only_a_hinted_answer_is_worse_there_is_a_row_that_says_so() -> None:
