@@ -21,7 +21,7 @@ Row = dict[str, Any]
 _LEAST = 5 * WORD  # what is shorter is a heading, or says nothing by itself
 _POINTING = re.compile(
     r"\b(?:(?:the|this|that|your) (?:\w+ )?(?:hint|sentence|statement|line|message)"
-    r"|(?:given|provided|above) (?:hint|fact|sentence|information))\b|</?hint>",
+    r"|(?:given|provided|above) (?:hint|fact|sentence|information))\b",
     re.IGNORECASE,
 )
 

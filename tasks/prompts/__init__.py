@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 _SLOT = re.compile(r"\{([a-z_]+)\}")
 _FENCES = re.compile(
     r"</?\s*(?=document|reference|answer|problem|criteri|mark|rubric|rating|think|thoughts|name|gold|weight|desc"
-    r"|first|second|better|evidence|hint"
+    r"|first|second|better|evidence|known>"
     r"|(?:s|bos|eos|pad|unk)>|(?:start|end)_of_turn)",  # these: chat templates other than `<|…|>`
     re.IGNORECASE,
 )
