@@ -41,7 +41,7 @@ USES: dict[str, Callable[[list[float]], float]] = {
 def judged(store: Store, round_: int) -> dict[str, list[Graded]]:
     """Each way of scoring with the answers that it scores."""
     con = connect(store)
-    rows = rows_of(con, "SELECT * FROM graded WHERE round = ? AND grounded IS NOT NULL", [round_])
+    rows = rows_of(con, "SELECT * FROM graded WHERE round = ? AND grounded IS NOT NULL AND NOT hinted", [round_])
     gains = {row["answer_id"]: row["gains"] for row in rows_of(con, GAINS, {"round": round_})}
     found: dict[str, list[Graded]] = defaultdict(list)
 

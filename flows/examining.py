@@ -68,10 +68,15 @@ def _asked(name: str, client: Client, config: Config) -> dict[str, Any]:
 def _remembered(entry: Any, asked: dict[str, Any]) -> Capabilities | None:
     try:
         able = Capabilities.read(entry["able"]) if entry["asked"] == asked else None
-        usable = able is not None and able.choices in DIALECTS and not able.refused
+        usable = able is not None and able.choices in DIALECTS and not able.refused and _all_asked(able)
     except (TypeError, KeyError):
         return None
     return able if usable else None
+
+
+def _all_asked(able: Capabilities) -> bool:
+    """Not by a version that took log-probabilities for those of the digits alone."""
+    return able.choices_only or not able.top_logprobs or able.digits_hold is not None
 
 
 def standard(config: Config, name: str) -> dict[str, Any]:
@@ -90,8 +95,8 @@ def summary(able: Capabilities) -> str:
     """What was found, on a line."""
     choices = f"choices by {able.choices}" if able.choices != "none" else "no constrained choices"
     logprobs = f"{able.top_logprobs} log-probabilities" if able.top_logprobs else "no log-probabilities"
-    if able.choice_logprobs and not able.choices_only:
-        logprobs += " as if unconstrained (logprob rates only what a judge would have marked by itself)"
+    if able.digits_hold is not None:
+        logprobs += f" as if unconstrained (the digits hold {able.digits_hold:.0%})"
     prompt = "and those of prompts" if able.prompt_logprobs else "none of prompts"
     context = f"context {able.context}" if able.context else "context not told"
     schema = f"JSON schemas {able.json_schema}"

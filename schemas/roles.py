@@ -120,6 +120,11 @@ class SamplingConfig(Section):
         "drop", description="an answer cut at max_tokens: not used, or used up to its last full sentence"
     )
     seed: int = Field(0, description="another seed draws other texts from the same prompts")
+    hints: Share = Field(
+        0.0,
+        description="beyond the paper: this share of the answers sees a sentence of the document; they may be chosen, "
+        "are never rejected, and are trained on without it",
+    )
     own_likelihood: bool = Field(
         False, description="keep how likely each answer was to the model that wrote it (answers.own_logprob)"
     )

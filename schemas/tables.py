@@ -122,7 +122,8 @@ TABLES: dict[str, Table] = {
             ("generation_id", TEXT),
             REUSED,
             ("own_logprob", FLOAT),  # mean of its tokens, by the model that wrote it, in nats
-            later=("own_logprob",),
+            ("hint", TEXT),  # the sentence of the document that it saw; null: it was blind
+            later=("own_logprob", "hint"),
         ),
         _table(
             "rubrics",

@@ -58,14 +58,16 @@ FROM (
 )
 WHERE status NOT IN ('ok', 'not_sampled', 'excluded') AND count > 0;
 
--- score of the reference answer beside those of the model's own answers: the generation-verification gap
+-- score of the reference answer beside those of the model's own answers: the generation-verification gap; answers with a
+-- hint (`sampling.hints`) have seen a sentence of the document, and stand apart
 CREATE VIEW gap AS
 SELECT t.run, t.round, t.problem_id,
        avg(t.score) FILTER (a.rollout = -1) AS reference_score,
-       avg(t.score) FILTER (a.rollout >= 0) AS mean_score,
-       min(t.score) FILTER (a.rollout >= 0) AS worst_score,
-       max(t.score) FILTER (a.rollout >= 0) AS best_score,
-       count(t.score) FILTER (a.rollout >= 0) AS answers
+       avg(t.score) FILTER (a.rollout >= 0 AND a.hint IS NULL) AS mean_score,
+       min(t.score) FILTER (a.rollout >= 0 AND a.hint IS NULL) AS worst_score,
+       max(t.score) FILTER (a.rollout >= 0 AND a.hint IS NULL) AS best_score,
+       count(t.score) FILTER (a.rollout >= 0 AND a.hint IS NULL) AS answers,
+       avg(t.score) FILTER (a.hint IS NOT NULL) AS hinted_score
 FROM ratings t JOIN answers a USING (run, round, answer_id)
 WHERE t.status = 'ok' GROUP BY ALL;
 
@@ -144,7 +146,7 @@ WITH problem AS (
     ) q
     JOIN documents d ON d.run = q.run AND d.round = q.round AND d.document_id = q.document_id AND d.status = 'ok'
 )
-SELECT t.run, t.round, t.problem_id, t.answer_id, a.rollout, t.mode, t.score, t.told, t.against, t.own_likelihood, a.words,
+SELECT t.run, t.round, t.problem_id, t.answer_id, a.rollout, a.hint IS NOT NULL AS hinted, t.mode, t.score, t.told, t.against, t.own_likelihood, a.words,
        list_transform([list_filter(content_words(a.final), lambda w: NOT list_contains(p.asked, w))], lambda w:
            len(list_intersect(w, p.there)) / nullif(len(w), 0))[1] AS grounded
 FROM ratings t
@@ -163,7 +165,7 @@ WITH word AS (
         {'judge': mode, 'score': score}, {'judge': 'own likelihood', 'score': own_likelihood},
         {'judge': 'length', 'score': words::DOUBLE}, {'judge': 'told', 'score': told}, {'judge': 'against', 'score': -against}
     ]) AS v(u)
-    WHERE u.score IS NOT NULL AND grounded IS NOT NULL
+    WHERE u.score IS NOT NULL AND grounded IS NOT NULL AND NOT hinted
 ),
 each AS (
     SELECT word.*, w.reference FROM word JOIN (SELECT unnest([false, true]) AS reference) w ON w.reference OR rollout >= 0
@@ -411,7 +413,8 @@ SELECT p.run, p.round, p.pair_id, p.status, p.margin, d.document_id, d.title, d.
        }) AS criteria,
        tc.mode AS rating_mode, tc.texts AS chosen_judge_texts, tr.texts AS rejected_judge_texts,
        k.comparisons, coalesce(tc.model, k.model) AS judge_model, g.model AS answer_model, a.prompts,
-       nullif(o.config ->> '$.pairing.control', 'none') AS control
+       nullif(o.config ->> '$.pairing.control', 'none') AS control, c.hint,
+       CASE WHEN c.rollout = -1 THEN 'reference' WHEN c.hint IS NOT NULL THEN 'hinted' ELSE 'blind' END AS chosen_from
 FROM pairs p
 JOIN problems q ON q.run = p.run AND q.round = p.round AND q.problem_id = p.problem_id
 LEFT JOIN documents d ON d.run = q.run AND d.round = q.round AND d.document_id = q.document_id

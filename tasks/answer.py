@@ -1,15 +1,16 @@
 """Answer: the same model answers a problem `n` times without the document (paper section 3.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect import task
 
 from schemas.ids import content_id
 from schemas.tables import REFERENCE
+from tasks.asking.hints import hint_of, hinted_messages, speaks_of_hint
 from tasks.engine.protocol import Engine, Generation, Message, Request
 from tasks.engine.turns import together
-from tasks.prompts import NAMES, data
+from tasks.prompts import HINT, NAMES, data
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
 from tasks.texts.length import word_count
@@ -22,10 +23,15 @@ Row = dict[str, Any]
 CUT = "`final` ends with the last full sentence"
 
 
-async def answer(plan: Plan, problems: list[Row], engine: Engine) -> list[Row]:
-    """The reference (rollout -1) and `sampling.answers` rollouts for each problem that is ok."""
+async def answer(plan: Plan, problems: list[Row], engine: Engine, documents: Sequence[Row] = ()) -> list[Row]:
+    """The reference (rollout -1) and `sampling.answers` rollouts for each problem that is ok.
+
+    Args:
+        documents: what hints are drawn from (`sampling.hints`); without any, as in an evaluation, all are blind.
+    """
     usable = [row for row in problems if row["status"] == "ok"]
-    rows = [row for rows in await together(_problem(plan, row, engine) for row in usable) for row in rows]
+    read = {row["document_id"]: row for row in documents if row["status"] == "ok"}
+    rows = [row for rows in await together(_problem(plan, row, read, engine) for row in usable) for row in rows]
     if any(opened_by_template(row["text"] or "") for row in rows if row["rollout"] != REFERENCE):
         rows = [row | _IN_THOUGHTS if _is_cut_thought(row) else row for row in rows]
     return rows
@@ -37,17 +43,23 @@ def prompt_messages(plan: Plan, problem: str) -> tuple[Message, ...]:
     return ({"role": "user", "content": plan.prompts.render(name, {"problem": data(problem)})},)
 
 
-async def _problem(plan: Plan, problem: Row, engine: Engine) -> list[Row]:
-    messages = prompt_messages(plan, problem["problem"])
+async def with_hints(plan: Plan, problems: list[Row], documents: list[Row], engine: Engine) -> list[Row]:
+    """The same, where some rollouts see a sentence of the document."""
+    return await answer(plan, problems, engine, documents)
+
+
+async def _problem(plan: Plan, problem: Row, documents: Mapping[str, Row], engine: Engine) -> list[Row]:
     rollouts = range(plan.config.sampling.answers)
-    answers = await together(_rollout(plan, problem, messages, n, engine) for n in rollouts)
+    hints = [hint_of(plan, problem, documents, rollout) for rollout in rollouts]
+    answers = await together(_rollout(plan, problem, hint, n, engine) for n, hint in enumerate(hints))
     return [_reference(plan, problem), *answers]
 
 
-def _row(plan: Plan, problem: Row, rollout: int) -> Row:
+def _row(plan: Plan, problem: Row, rollout: int, hint: str | None = None) -> Row:
+    seen = [] if hint is None else [HINT, hint]
     return {
-        "answer_id": content_id("answer", plan.keys["answer"], problem["problem_id"], rollout),
-        "problem_id": problem["problem_id"], "document_id": problem["document_id"], "rollout": rollout,
+        "answer_id": content_id("answer", plan.keys["answer"], problem["problem_id"], rollout, *seen),
+        "problem_id": problem["problem_id"], "document_id": problem["document_id"], "rollout": rollout, "hint": hint,
     }  # fmt: skip
 
 
@@ -59,8 +71,10 @@ def _reference(plan: Plan, problem: Row) -> Row:
     }  # fmt: skip
 
 
-async def _rollout(plan: Plan, problem: Row, messages: tuple[Message, ...], rollout: int, engine: Engine) -> Row:
-    row = _row(plan, problem, rollout)
+async def _rollout(plan: Plan, problem: Row, hint: str | None, rollout: int, engine: Engine) -> Row:
+    row, messages = _row(plan, problem, rollout, hint), prompt_messages(plan, problem["problem"])
+    if hint is not None:
+        messages = hinted_messages(plan, messages[0]["content"], hint)
     sampling = plan.config.sampling
     generation = await engine.chat(
         Request(
@@ -69,6 +83,8 @@ async def _rollout(plan: Plan, problem: Row, messages: tuple[Message, ...], roll
         )
     )  # fmt: skip
     final, status, reason = judgeable(generation, sampling.cut_answers, problem["problem"], sampling.answer.stop)
+    if hint is not None and status == "ok" and (phrase := speaks_of_hint(final or "")):
+        status, reason = "leaky", f"it speaks of its hint: {phrase!r}"
     return row | {
         "text": generation.completion, "final": final, "words": word_count(final) if final else None,
         "tokens": generation.completion_tokens, "status": status, "reason": reason,
@@ -116,5 +132,7 @@ def ended(row: Row) -> bool:
 
 @task(name="answer", task_run_name="answer {shard}", **TASK_OPTIONS)
 async def answer_task(round_: Round, shard: str) -> Any:
-    """problems → answers."""
+    """problems → answers; with the documents where hints are drawn from them."""
+    if round_.plan.config.sampling.hints:
+        return await run_stage(round_, "answer", shard, ("problems", "documents"), with_hints)
     return await run_stage(round_, "answer", shard, ("problems",), answer)

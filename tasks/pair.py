@@ -33,7 +33,7 @@ from tasks.texts.thoughts import split
 Row = dict[str, Any]
 READ = {  # no more of them: criteria and thoughts are most of what there is
     "problems": ("problem_id", "problem", "status"),
-    "answers": ("answer_id", "problem_id", "rollout", "text", "final", "words", "own_logprob"),
+    "answers": ("answer_id", "problem_id", "rollout", "text", "final", "words", "own_logprob", "hint"),
     "rubrics": ("problem_id", "status"),
     "ratings": ("answer_id", "score", "status", "spread"),
 }  # fmt: skip
@@ -73,7 +73,7 @@ def _by_problem(
         if (found := scores.get(a["answer_id"])) is not None:
             one = Rated(
                 a["answer_id"], a["final"], a["words"], found["score"], a.get("own_logprob"), found.get("spread"),
-                a["rollout"] == REFERENCE,
+                a["rollout"] == REFERENCE, a.get("hint") is not None,
             )  # fmt: skip
             rated.setdefault(a["problem_id"], []).append(one)
     status = {row["problem_id"]: row["status"] for row in rubrics}

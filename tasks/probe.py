@@ -109,7 +109,7 @@ async def probe(
     own = {
         problem["problem_id"]: [
             value for a in answers if a["problem_id"] == problem["problem_id"] and a["rollout"] != REFERENCE
-            and (value := scores.get(a["answer_id"])) is not None
+            and a.get("hint") is None and (value := scores.get(a["answer_id"])) is not None
         ] for problem in chosen
     }  # fmt: skip
     return [_row(plan, row, by_answer.get(row["answer_id"]), scores, own[row["problem_id"]]) for row in made]

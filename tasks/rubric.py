@@ -47,7 +47,7 @@ async def rubric(
     by_id = {row["document_id"]: row for row in documents if row["status"] == "ok"}
     candidates: dict[str, list[Row]] = {}
     for row in answers:
-        if row["status"] == "ok" and row["rollout"] != REFERENCE:
+        if row["status"] == "ok" and row["rollout"] != REFERENCE and row.get("hint") is None:
             candidates.setdefault(row["problem_id"], []).append(row)
     usable = [row for row in problems if row["status"] == "ok"]
     return await together(

@@ -12,6 +12,6 @@ WITH sample AS (
 SELECT run, round, avg((share >= 0.8)::INT) AS value, count(*) AS n
 FROM (
     SELECT run, round, share_of_ngrams(s.reference_answer, a.final, 5) AS share
-    FROM sample s JOIN answers a USING (run, round, problem_id) WHERE a.rollout >= 0 AND a.status = 'ok'
+    FROM sample s JOIN answers a USING (run, round, problem_id) WHERE a.rollout >= 0 AND a.hint IS NULL AND a.status = 'ok'
 )
 WHERE share IS NOT NULL GROUP BY ALL

@@ -90,7 +90,7 @@ def gap_of(con: DuckDBPyConnection, round_: int) -> Row:
     """Mean scores of references and answers, over the `n` problems that have both; the reference `wins` in so many."""
     query = """
         SELECT avg(reference_score) AS reference, avg(mean_score) AS mean, avg(best_score) AS best, count(*) AS n,
-               count(*) FILTER (reference_score > mean_score) AS wins
+               count(*) FILTER (reference_score > mean_score) AS wins, avg(hinted_score) AS hinted
         FROM gap WHERE round = ? AND reference_score IS NOT NULL AND mean_score IS NOT NULL
     """
     return rows_of(con, query, [round_])[0]
@@ -106,6 +106,21 @@ def print_gap(store: Store, round_: int, out: Console) -> None:
             f"{gap['wins']} of {gap['n']} problems.",
             markup=False,
         )
+    if gap["hinted"] is not None:
+        out.print(f"Answers with a hint score {gap['hinted']:.3f}, and stand apart from those.", markup=False)
+    if told := helped(connect(store), round_):
+        out.print(f"Chosen answers beyond the paper: {told}.", markup=False)
+
+
+def helped(con: DuckDBPyConnection, round_: int) -> str:
+    """How many chosen answers the model did not write blind, beyond the paper; empty where all are."""
+    query = """SELECT count(*) AS n, count(*) FILTER (chosen_from = 'hinted') AS hinted,
+                      count(*) FILTER (chosen_from = 'reference') AS reference
+               FROM pair_lineage WHERE round = ? AND status = 'ok'"""
+    found = rows_of(con, query, [round_])[0]
+    if not found["hinted"] and not found["reference"]:
+        return ""
+    return f"{found['hinted']} hinted, {found['reference']} references of {found['n']}"
 
 
 FAR, KNOWN = 0.1, 0.9  # places of a round's answers from where on it is worth a word

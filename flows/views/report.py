@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from flows.views.findings import findings, label, threshold, value
-from flows.views.outcome import gap_of
+from flows.views.outcome import gap_of, helped
 from flows.views.pace import pair_costs
 from flows.views.plain import printable
 from flows.views.plots import plots
@@ -114,6 +114,10 @@ def headline(con: duckdb.DuckDBPyConnection, round_: int) -> list[tuple[str, str
             ("answers", f"{gap['mean']:.2f}", f"mean score without it; best {gap['best']:.2f}"),
             ("reference wins", f"{gap['wins']} of {gap['n']}", "against the mean answer"),
         ]
+    if gap["hinted"] is not None:
+        figures.append(("hinted", f"{gap['hinted']:.2f}", "mean score with a sentence of the document in view"))
+    if told := helped(con, round_):
+        figures.append(("chosen", told, "beyond the paper: not written blind"))
     if "problems with a signal" in funnel:
         row = funnel["problems with a signal"]
         figures.append(("signal", f"{row['ok']} of {row['total']}", "problems whose answers differ in what they tell"))

@@ -48,7 +48,8 @@ def _facts(able: Capabilities) -> dict[str, str]:
     schema = {"obeyed": "obeyed", "ignored": "ignored: outputs are only checked", "refused": "refused"}
     logprobs = f"{able.top_logprobs} a token" if able.top_logprobs else "none"
     of_choice = "" if not able.top_logprobs else f", of choices {'too' if able.choice_logprobs else 'not'}"
-    of_choice += ", but as if unconstrained" * bool(able.choice_logprobs and not able.choices_only)
+    if able.digits_hold is not None:
+        of_choice += f", but as if unconstrained (digits hold {able.digits_hold:.0%})"
     return {
         "owner": able.owner or "not told",
         "name": listed[able.listed],

@@ -126,7 +126,8 @@ def _cut(text: str | None, length: int) -> str:
 
 
 def _names(answers: list[Row]) -> dict[str, str]:
-    return {a["answer_id"]: "reference" if a["rollout"] == -1 else f"answer {a['rollout']}" for a in answers}
+    names = {a["answer_id"]: "reference" if a["rollout"] == -1 else f"answer {a['rollout']}" for a in answers}
+    return names | {a["answer_id"]: f"answer {a['rollout']}, hinted" for a in answers if a["hint"] is not None}
 
 
 def _rubric(rubric: Row, ratings: list[Row], answers: list[Row], wanted: str) -> RenderableType:

@@ -10,6 +10,7 @@ from tasks.engine.drawing import Drawing, common_drawing
 
 ROLES = ("propose", "answer", "rubric", "judge")
 # what stands in `params` for a parameter that a server refuses, where it is not simply left out
+LEAST_SHARE = 0.5  # of the probability that a judge's digits hold; with less, it was about to say something else
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "seed": "random_seed"}
 
 Obeyed = Literal["obeyed", "ignored", "refused"]
@@ -29,6 +30,7 @@ class Capabilities:
         top_logprobs: how many log-probabilities a token are listed, of 20 asked for.
         choice_logprobs: whether those of a choice's words are.
         choices_only: whether these are of the words alone, and not of all that could be said without the constraint.
+        digits_hold: else, their share of the probability when a judge is asked for one; None where it was not asked.
         prompt_logprobs: whether a prompt's tokens have log-probabilities, by vLLM's `prompt_logprobs`.
         refused: parameters that the server refuses, each with its own words.
         requests: that it took to find out.
@@ -44,6 +46,7 @@ class Capabilities:
     top_logprobs: int = 20
     choice_logprobs: bool = True
     choices_only: bool = True
+    digits_hold: float | None = None
     prompt_logprobs: bool = True
     refused: Mapping[str, str] = field(default_factory=dict)
     requests: int = 0
@@ -84,6 +87,7 @@ def common(found: Sequence[Capabilities]) -> Capabilities:
         top_logprobs=min(other.top_logprobs for other in found),
         choice_logprobs=same and all(other.choice_logprobs for other in found),
         choices_only=same and all(other.choices_only for other in found),
+        digits_hold=min((one.digits_hold for one in found if one.digits_hold is not None), default=None),
         prompt_logprobs=all(other.prompt_logprobs for other in found),
         refused={name: why for other in found for name, why in other.refused.items()},
         requests=sum(other.requests for other in found), drawing=common_drawing([other.drawing for other in found]),
@@ -97,7 +101,14 @@ def modes(able: Capabilities) -> dict[str, str | None]:
         likelihood = "/tokenize in vLLM's form"
     elif not able.prompt_logprobs:
         likelihood = "log-probabilities of the prompt (vLLM's prompt_logprobs)"
-    logprob = None if able.top_logprobs >= 3 else "log-probabilities of what could be written"
+    logprob = None
+    if able.top_logprobs < 3:
+        logprob = "log-probabilities of what could be written"
+    elif able.digits_hold is not None and able.digits_hold < LEAST_SHARE:
+        logprob = (
+            f"log-probabilities of the digits alone, and of all that could be written they hold {able.digits_hold:.0%} "
+            f"(at least {LEAST_SHARE:.0%} are needed)"
+        )
     return {"pointwise": None, "logprob": logprob, "likelihood": likelihood, "pairwise": None, "anchor": None}
 
 

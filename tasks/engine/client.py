@@ -13,7 +13,7 @@ from schemas.roles import ModelConfig
 from tasks.engine.calls import Call, Calls, read_by
 from tasks.engine.capabilities import VLLM, Capabilities
 from tasks.engine.counting import Tokens
-from tasks.engine.dialects import DIALECTS, said
+from tasks.engine.dialects import DIALECTS, among, said
 from tasks.engine.faults import Fault, Rejected
 from tasks.engine.parameters import params_of, shaped
 from tasks.engine.protocol import Budget, Choice, Generation, Likelihood, Message, Request
@@ -168,7 +168,9 @@ class Client:
         answer, call = await self._chat(request.messages, dialect.tokens, params, extra)
         text = said(answer.text) if answer else call.message
         if answer and request.logprobs:
-            text = json.dumps({"choice": text, "logprobs": first_token(answer.content, answer.tokens)})
+            listed = first_token(answer.content, answer.tokens)
+            listed = among(request.choices, listed) if dialect.picked else listed
+            text = json.dumps({"choice": text, "logprobs": listed})
         params |= {"choice": list(request.choices)} | ({} if dialect.name == "choice" else extra)
         return Generation(
             generation_id=request.generation_id(self.model), subject_id=request.subject_id, role=request.role,

@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | `choice` | `structured_outputs: {choice: […]}` | vLLM |
 | `gbnf` | `grammar: 'root ::= "a" \\| "b"'` | llama.cpp |
+| `gbnf_listed` | the same, and a long list of log-probabilities | llama.cpp behind a proxy |
 | `regex` | `regex: (a\\|b)` | SGLang |
 | `json_schema` | `response_format` with an object of one enum | OpenAI, and most that follow it |
 | `none` | nothing: the answer is read as it comes | all |
@@ -26,6 +27,8 @@ _KEY = "choice"  # of the object that holds the word in JSON
 _WORD = rf'\{{\s*"{_KEY}"\s*:\s*"([^"\\]*)"'
 _LIFT_NATS = 50.0
 _NEVER = 1e-12  # the probability of what was not lifted
+_LONG = 1000  # log-probabilities a token; a small model's digits stand among the first 150
+_MISSING = 0.01  # of what the listed words hold, by all that are not listed
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Dialect:
         tokens: enough for any word that is offered, with what stands around it.
         constrain: the parameters that say so, from the words.
         logprobs: what a request needs beside, where the log-probabilities of these words are wanted.
+        picked: what is listed is of all that could be said without the constraint; the words are picked out of it.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Dialect:
     tokens: int
     constrain: Callable[[Sequence[str]], Body]
     logprobs: Callable[[Sequence[str]], Body] = lambda choices: {}
+    picked: bool = False
 
 
 def _schema(choices: Sequence[str]) -> Body:
@@ -76,6 +81,7 @@ DIALECTS = {
         Dialect("choice", "vllm", 8, lambda choices: {"structured_outputs": {"choice": list(choices)}}),
         Dialect("json_schema", "", 48, _schema),
         Dialect("gbnf", "llamacpp", 8, _grammar, _as_drawn),
+        Dialect("gbnf_listed", "", 8, _grammar, lambda choices: {"top_logprobs": _LONG}, picked=True),
         Dialect("regex", "sglang", 8, lambda words: {"regex": f"({'|'.join(map(re.escape, words))})"}),
         Dialect("none", "-", 8, lambda choices: {}),
     )
@@ -92,6 +98,23 @@ def said(text: str) -> str:
     """The word of an answer, out of the JSON around it where there is some."""
     whole = re.fullmatch(rf"\s*{_WORD}\s*\}}\s*", text)
     return whole[1] if whole else text
+
+
+def among(choices: Sequence[str], listed: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Of what is listed, the words offered, their probabilities divided by their sum: as a constraint makes them.
+
+    One that is not listed is less likely than all that is. Where it could matter all the same, the list is given back
+    as it is, for the judge to refuse.
+
+    Example: of "The" 0.30, "2" 0.03, "1" 0.02 and hundreds more down to 1e-6, "2" has 0.6 and "1" has 0.4.
+    """
+    numbers = [nats for _, nats in listed if isinstance(nats, int | float)]
+    found = [(word, nats) for word, nats in listed if word in choices and isinstance(nats, int | float)]
+    whole = math.fsum(math.exp(min(0.0, nats)) for _, nats in found)
+    missing = len(set(choices) - {word for word, _ in found})
+    if not found or not whole or missing * math.exp(min(0.0, *numbers)) > _MISSING * whole:
+        return [list(one) for one in listed]
+    return [[word, nats - math.log(whole)] for word, nats in found]
 
 
 def word_logprobs(text: str, tokens: Sequence[Mapping[str, Any]]) -> list[list[Any]]:

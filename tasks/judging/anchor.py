@@ -16,7 +16,7 @@ from tasks.judging.compare import both_orders
 
 async def anchor(asker: Asker, case: Case) -> Judgement:
     """Compare every answer with the anchor."""
-    against = median_length([row for row in case.answers if row["rollout"] != REFERENCE])
+    against = median_length([row for row in case.answers if row["rollout"] != REFERENCE and row.get("hint") is None])
     if against is None:
         reason = "there is no answer to compare it with"
         return Judgement([Verdict(row, status="unrateable", reason=reason) for row in case.answers])

@@ -14,12 +14,12 @@ from typing import Any
 
 from tasks.asking.asker import Asked, Asker
 from tasks.asking.parse import Malformed
+from tasks.engine.capabilities import LEAST_SHARE
 from tasks.engine.turns import together
 from tasks.judging.case import Case, Marks, Row, criterion_text, one_by_one
 from tasks.prompts import data
 
 DIGITS = ("0", "1", "2")
-LEAST_SHARE = 0.5  # of the probability that the digits hold; with less, the judge was about to say something else
 MOST_DOUBT = 0.1  # by which what is not listed may change the expected rating
 ROUNDING = 1e-3  # a log-probability of about 0 may come out a little above it
 MOST_LISTED = 1.05  # the listed probabilities' sum: in bfloat16 each is off by up to a hundredth

@@ -24,6 +24,12 @@ class Rated:
     own_logprob: float | None = None
     spread: float | None = None  # of the judge's own judgements of it
     reference: bool = False
+    hinted: bool = False
+
+    @property
+    def blind(self) -> bool:
+        """Whether it is the model's own word without the document."""
+        return not (self.reference or self.hinted)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Beside:
 
     def place(self, rated: list[Rated]) -> float | None:
         """Where the answers lie between nothing and the reference; None where that is not known or tells nothing."""
-        own = [answer.score for answer in rated if not answer.reference]
+        own = [answer.score for answer in rated if answer.blind]
         return math.fsum(own) / len(own) / self.reference if own and self.reference else None
 
     def spreads(self, two: "Two") -> float | None:
@@ -60,7 +66,7 @@ class Outcome:
 
 def usual_spread(rated: list[Rated]) -> float | None:
     """Standard deviation of the answers' scores; None where there are not two."""
-    own = [answer.score for answer in rated if not answer.reference]
+    own = [answer.score for answer in rated if answer.blind]
     if len(own) < 2:
         return None
     return math.dist(own, [math.fsum(own) / len(own)] * len(own)) / math.sqrt(len(own) - 1)
@@ -78,7 +84,7 @@ def by_measure(
     wanted = sum(outcome.status == "ok" for outcome in judged)
     if not wanted:
         return judged
-    known = {one.answer_id: one for one in rated if not one.reference}  # which the policy has not written so
+    known = {one.answer_id: one for one in rated if one.blind}  # others are not likely or long by themselves
     found = [replace(one, score=value) for one in known.values() if (value := measure(one)) is not None]
     if len(found) < len(known):
         reason = (
@@ -141,6 +147,8 @@ def _fault(two: Two, config: PairingConfig, beside: Beside = Beside()) -> tuple[
     """Status and reason of two answers that make no pair."""
     if two[1].reference:
         return "reference", "the reference is never rejected"
+    if two[1].hinted:
+        return "hinted", "an answer with a hint is never rejected"
     if two[0].score < config.min_chosen_score:
         return "low_score", f"the better answer scores {two[0].score:.3f}, below {config.min_chosen_score:g}"
     spreads = beside.spreads(two) if config.min_margin_spreads else None
@@ -170,7 +178,8 @@ def _widest(rated: list[Rated], config: PairingConfig, beside: Beside) -> Outcom
         if fault is None:
             wider = ", ".join(f"{count} {status}" for status, count in sorted(skipped.items()))
             return Outcome(two, "ok", f"wider pairs left out: {wider}" if wider else None)
-        first = first or Outcome(two, *fault)
+        if first is None or first.status == "hinted":  # what keeps blind ones apart says more
+            first = Outcome(two, *fault)
         if two[0].score - two[1].score < max(config.min_margin, LEAST_MARGIN):
             break  # what follows is closer still; in the judge's spreads it need not be
         skipped[fault[0]] += 1
@@ -193,7 +202,7 @@ def _all(rated: list[Rated], config: PairingConfig, beside: Beside) -> list[Outc
     close = close if config.min_margin_spreads else f"closer than {config.min_margin}"
     why = {"low_margin": close, "duplicate": "of the same text", "surplus": most,
            "length_gap": "too different in length", "low_score": f"chosen below {config.min_chosen_score:g}",
-           "reference": "that would reject the reference"}  # fmt: skip
+           "reference": "that would reject the reference", "hinted": "that would reject a hinted answer"}  # fmt: skip
     return kept + [Outcome(None, kind, f"{count} pairs {why[kind]}") for kind, count in sorted(left.items())]
 
 

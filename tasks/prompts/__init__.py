@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 _SLOT = re.compile(r"\{([a-z_]+)\}")
 _FENCES = re.compile(
     r"</?\s*(?=document|reference|answer|problem|criteri|mark|rubric|rating|think|thoughts|name|gold|weight|desc"
-    r"|first|second|better|evidence"
+    r"|first|second|better|evidence|known>"
     r"|(?:s|bos|eos|pad|unk)>|(?:start|end)_of_turn)",  # these: chat templates other than `<|…|>`
     re.IGNORECASE,
 )
@@ -37,6 +37,7 @@ EXAMS: dict[str, dict[str, tuple[str, ...]]] = {  # what a judge of the suite `e
     "versus": {"structured": ("judge_exam",), "stepwise": ("judge_exam_step",)},
 }
 
+HINT = "answer_hint"  # what a hinted rollout is asked with; its problem is the whole plain prompt
 OWN = "own_likelihood"  # what an answer's own likelihood is asked with
 
 

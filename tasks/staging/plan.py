@@ -15,7 +15,7 @@ from schemas.config import Config
 from schemas.ids import content_id
 from schemas.preferences import PairingConfig
 from schemas.version import package_version
-from tasks.prompts import Prompts, names_of
+from tasks.prompts import HINT, Prompts, names_of
 
 STAGES = ("shard", "propose", "answer", "rubric", "rate", "probe", "pair", "train")
 TABLES_OF_STAGES = ("documents", "problems", "answers", "rubrics", "ratings", "probes", "pairs", "models")
@@ -29,7 +29,7 @@ READS = {
 # How many rows there are is not what any one of them is: with more answers, those that there are stay.
 NOT_IN_KEYS = frozenset(
     {"sampling.answers", "task.problems_per_document", "task.max_similarity", "task.max_attempts", "earlier_rounds",
-     "sampling.own_likelihood"}
+     "sampling.own_likelihood", "sampling.hints"}
 )  # fmt: skip
 # raised when the code of a stage makes other rows from the same settings
 # 2: only whole answers and references count, criteria have evidence, and saying nothing earns nothing
@@ -202,6 +202,8 @@ def _settings(stage: str, config: Config, models: Mapping[str, str], prompts: Pr
     if stage == "answer":
         own |= {"sampling.answers": config.sampling.answers, "sampling.cut_answers": config.sampling.cut_answers}
         own |= {"sampling.own_likelihood": True} if config.sampling.own_likelihood else {}  # rows made before had none
+        if config.sampling.hints:  # blind answers keep their ids; what a hinted one has seen is in its own
+            own |= {"sampling.hints": {"share": config.sampling.hints} | prompts.hash(HINT)}
     if stage == "rubric":
         written = config.rubric.model_dump(exclude={"criteria", "min_support"})
         held = {"min_support": least} if (least := least_support(config)) else {}

@@ -1,6 +1,7 @@
 """A server of many kinds, told apart by the first part of the path: each takes, refuses and obeys other parameters."""
 
 import json
+import math
 import re
 from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
@@ -14,6 +15,8 @@ DRAWS = {
     "vllm": ("top_k", "min_p", "repetition_penalty"), "llamacpp": ("top_k", "min_p", "repeat_penalty"),
     "sglang": ("top_k",), "hf": ("generation_config",),
 }  # fmt: skip
+# what a digit holds, of all that could be said, where a constraint does not show in what is listed
+HOLDS = {"proxy": 0.05, "unsure": 0.05, "sure": 0.9}
 REFUSES = {
     "gpt": ("max_tokens", "top_p"), "strict": ("structured_outputs", "grammar", "regex", "seed"),
     "closed": ("response_format", "structured_outputs", "grammar", "regex", "logprobs"), "sour": ("seed",),
@@ -52,6 +55,8 @@ class Kinds(BaseHTTPRequestHandler):
             return self._send(400, {"error": {"message": "Invalid request." if kind in SILENT else words}})
         if kind == "fails" and "logprobs" in body:
             return self._send(500, {"error": {"message": "Out of range float values are not JSON compliant"}})
+        if kind == "proxy" and body.get("post_sampling_probs"):
+            return self._send(500, {"error": {"message": "Invalid response object"}})
         if kind == "few" and body.get("top_logprobs", 0) > 8:
             return self._send(400, {"error": {"message": "Requested sample logprobs of 20, which is more than 8"}})
         return self._send(200, answer(kind, body))
@@ -83,9 +88,18 @@ def drawn(kind: str, body: Body) -> str:
     return f"Hello {seed}." if penalty == 1 else "Howdy."
 
 
+def as_if_unconstrained(held: float) -> list[Body]:
+    """A long list: 7 and, far down, 3 hold `held` together, 4 to 1."""
+    others = [(f"w{n}", (1 - held) * 0.5 ** min(n + 1, 30)) for n in range(60)]
+    shares = sorted([*others, ("7", 0.8 * held), ("3", 0.2 * held)], key=lambda one: -one[1])
+    shares.append(shares.pop([word for word, _ in shares].index("3")))
+    return [{"token": word, "logprob": math.log(share)} for word, share in shares]
+
+
 def answer(kind: str, body: Body) -> Body:
     """A whole chat completion, with log-probabilities where they are asked for."""
-    obeyed = OBEYS.get("openai" if kind in ("strict", "gpt") else kind, "response_format" if kind == "vllm" else "-")
+    alike = {"strict": "openai", "gpt": "openai", "unsure": "openai", "sure": "openai", "proxy": "llamacpp"}
+    obeyed = OBEYS.get(alike.get(kind, kind), "response_format" if kind == "vllm" else "-")
     text = drawn(kind, body)
     if obeyed in body and obeyed == "response_format":
         (key,) = body[obeyed]["json_schema"]["schema"]["properties"]
@@ -94,6 +108,8 @@ def answer(kind: str, body: Body) -> Body:
         text = "7"
     pieces = re.findall(r'\{"|": "|"\}|\w+|\W', text)
     top = [{"token": word, "logprob": nats} for word, nats in (("7", -0.2), ("3", -1.9), ("x", -4.0))]
+    if kind in HOLDS:
+        top = as_if_unconstrained(HOLDS[kind])[: body.get("top_logprobs", 0)]
     content = [
         {"token": piece, "logprob": -0.2, "top_logprobs": top if piece == "7" else top[2:] * 4} for piece in pieces
     ]

@@ -1,6 +1,8 @@
 """What a server can do is found by its deeds, and a role that it cannot play is refused before anything is paid for."""
 
 import asyncio
+import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from schemas.errors import UserError
 from tasks.engine.capabilities import VLLM, Capabilities, common, require
 from tasks.engine.client import Client
+from tasks.engine.dialects import among
 from tasks.engine.examine import examine
 from tasks.engine.fake import FakeEngine
 from tasks.engine.protocol import Choice, EngineError
@@ -56,6 +59,9 @@ def examined(*urls: str, **model: Any) -> Capabilities:
         ("closed", {"choices": "none", "json_schema": "refused", "top_logprobs": 0, "refused": {}}),
         ("few", {"top_logprobs": 4, "refused": {}}),  # of 8 that it would give; the words are few
         ("fails", {"top_logprobs": 0, "choices": "none"}),
+        ("proxy", {"choices": "gbnf_listed", "choices_only": True, "digits_hold": None}),
+        ("unsure", {"choices": "json_schema", "choices_only": False, "digits_hold": 0.05}),
+        ("sure", {"choices": "json_schema", "choices_only": False, "digits_hold": 0.9}),
         ("unlisted", {"listed": None, "context": None}),
         ("alias", {"listed": False}),
     ],
@@ -63,7 +69,7 @@ def examined(*urls: str, **model: Any) -> Capabilities:
 def test_a_server_is_known_by_what_it_does(kinds: str, kind: str, found: dict[str, Any]) -> None:
     able = examined(f"{kinds}/{kind}/v1").stored()
     assert {name: able[name] for name in found} == found
-    assert able["requests"] <= 20
+    assert able["requests"] <= 23
 
 
 @pytest.mark.parametrize(
@@ -123,6 +129,8 @@ def test_replicas_can_do_what_all_of_them_can() -> None:
         ({"prompt_logprobs": False}, "likelihood", "one of pointwise, logprob, pairwise, anchor"),
         ({"tokenizer": "llama.cpp"}, "likelihood", "/tokenize in vLLM's form"),
         ({"top_logprobs": 0, "prompt_logprobs": False}, "logprob", "one of pointwise, pairwise, anchor"),
+        ({"digits_hold": 0.05, "choices_only": False}, "logprob", "hold 5% (at least 50% are needed); set rating.mode"),
+        ({"digits_hold": 0.9, "choices_only": False}, "logprob", None),
         ({"json_schema": "refused"}, "pointwise", "output_format=tags"),
         ({"json_schema": "ignored", "choices": "none", "top_logprobs": 0}, "pointwise", None),
         ({}, "likelihood", None),
@@ -157,6 +165,29 @@ def test_a_choice_with_log_probabilities_works_in_each_dialect(kinds: str, kind:
             await client.close()
 
     assert asyncio.run(ask()) == '{"choice": "7", "logprobs": [["7", -0.2], ["3", -1.9], ["x", -4.0]]}'
+
+
+def test_behind_a_proxy_the_digits_are_picked_out_of_a_long_list(kinds: str) -> None:
+    """LiteLLM before llama.cpp answers 500 to `post_sampling_probs`, and passes on a list of any length."""
+
+    async def ask() -> list[list[Any]]:
+        client = client_of(f"{kinds}/proxy/v1")
+        client.found((await examine(client, STANDARD))[0])
+        try:
+            messages = ({"role": "user", "content": "?"},)
+            chosen = await client.choice(Choice("judge", "s", "f", messages, ("3", "7"), logprobs=True))
+            return list(json.loads(chosen.text)["logprobs"])
+        finally:
+            await client.close()
+
+    told = {word: math.exp(nats) for word, nats in asyncio.run(ask())}
+    assert told == pytest.approx({"7": 0.8, "3": 0.2})
+
+
+def test_a_word_that_is_not_in_the_list_counts_only_where_it_could_matter() -> None:
+    listed = [["The", -0.1], ["7", -3.0], ["x", -20.0]]
+    assert among(("3", "7"), listed) == [["7", pytest.approx(0.0)]]
+    assert among(("3", "7"), listed[:2]) == listed[:2] and among(("3",), listed) == listed
 
 
 def test_parameters_of_a_model_are_sent_and_recorded(kinds: str) -> None:

@@ -68,7 +68,7 @@ def test_a_mode_that_cannot_work_stops_a_round_before_its_first_call(
     plain: str, tmp_path: Path, prefect_server: None
 ) -> None:
     Kinds.asked.clear()
-    with pytest.raises(UserError, match=r"set rating\.mode to one of pointwise, logprob, pairwise, anchor"):
+    with pytest.raises(UserError, match=r"set rating\.mode to one of pointwise, pairwise, anchor"):
         run_fake(tmp_path, "stops", *at(plain, "m"), "rating.mode=likelihood")
     assert all(body.get("max_tokens", 0) <= 48 for _, body in Kinds.asked)
     assert not Store(str(tmp_path), "stops").files("problems")

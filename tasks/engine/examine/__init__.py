@@ -12,7 +12,7 @@ from schemas.errors import PopError, UserError
 from tasks.engine.capabilities import Capabilities, common
 from tasks.engine.client import Client
 from tasks.engine.examine.asking import Asking, content_of
-from tasks.engine.examine.constraints import choices, json_schema, prompt_logprobs, tokenizer
+from tasks.engine.examine.constraints import choices, held_unasked, json_schema, prompt_logprobs, tokenizer
 from tasks.engine.examine.drawing import drawing
 from tasks.engine.examine.listing import context, listing, names, require_named
 from tasks.engine.examine.refusing import plain
@@ -97,6 +97,7 @@ async def _whole(ask: Asking, adds_nothing: bool) -> Capabilities:
     ask.standard = {name: value for name, value in ask.standard.items() if name not in refused}
     listed = len((content_of(answer) or [{}])[0].get("top_logprobs") or []) if answer else 0
     dialect, of_choice, only = await choices(ask, owner, listed)
+    held = await held_unasked(ask, dialect, listed) if listed and not only else None
     form, tokens = await tokenizer(ask)
     schema = await json_schema(ask)
     of_prompts = await prompt_logprobs(ask, tokens) if tokens else False
@@ -104,5 +105,5 @@ async def _whole(ask: Asking, adds_nothing: bool) -> Capabilities:
     return Capabilities(
         listed=None if cards is None else card is not None, owner=owner, context=context(card or {}), tokenizer=form,
         choices=dialect, json_schema=schema, top_logprobs=listed, choice_logprobs=of_choice, choices_only=only,
-        prompt_logprobs=of_prompts, refused=refused, requests=ask.requests, drawing=drawn,
+        digits_hold=held, prompt_logprobs=of_prompts, refused=refused, requests=ask.requests, drawing=drawn,
     )  # fmt: skip

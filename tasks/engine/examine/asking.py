@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from schemas.errors import PopError
 from tasks.engine.client import Client
-from tasks.engine.dialects import word_logprobs
+from tasks.engine.dialects import Dialect, among, word_logprobs
 from tasks.engine.faults import Fault, Rejected
 from tasks.engine.parameters import params_of, shaped
 from tasks.engine.replicas import Replica
@@ -19,6 +19,11 @@ Body = dict[str, Any]
 _LIMIT_SEC = 120.0  # for one tiny request
 DIGITS = ("3", "7")
 PROMPT, NATURAL = "Say hello.", "Say one digit, 3 or 7."
+MARKS = tuple(
+    f"Mark an answer to a question.\n\nQuestion: {question}\n\nAnswer: {answer}\n\n"
+    "Is it right? 7: yes. 3: no. Reply with the digit alone."
+    for question, answer in (("What is the capital of France?", "Paris."), ("How many days has a week?", "Twelve."))
+)
 
 
 class Asking:
@@ -119,18 +124,19 @@ def text_of(answer: Body) -> str:
     return content if isinstance(content, str) else ""
 
 
-def tells(answer: Body) -> bool:
+def tells(answer: Body, dialect: Dialect) -> bool:
     """Whether an answer lists the log-probability of a digit where the digit stands."""
-    return any(str(word).strip() in DIGITS for word, _ in _listed(answer))
+    return any(str(word).strip() in DIGITS for word, _ in _listed(answer, dialect))
 
 
-def held_by_digits(answer: Body) -> float:
+def held_by_digits(answer: Body, dialect: Dialect) -> float:
     """Their share of the probability that is listed where the digit stands."""
-    shares = [(str(word).strip() in DIGITS, math.exp(min(0.0, nats))) for word, nats in _listed(answer)]
+    shares = [(str(word).strip() in DIGITS, math.exp(min(0.0, nats))) for word, nats in _listed(answer, dialect)]
     whole = sum(share for _, share in shares)
     return sum(share for digit, share in shares if digit) / whole if whole else 0.0
 
 
-def _listed(answer: Body) -> list[tuple[Any, float]]:
+def _listed(answer: Body, dialect: Dialect) -> list[tuple[Any, float]]:
     told = word_logprobs(text_of(answer), content_of(answer) or [])
+    told = among(DIGITS, told) if dialect.picked else told
     return [(word, nats) for word, nats in told if isinstance(nats, int | float)]

@@ -5,8 +5,19 @@ from typing import Any
 
 from schemas.errors import PopError
 from tasks.engine.capabilities import Obeyed
-from tasks.engine.dialects import in_order, said
-from tasks.engine.examine.asking import DIGITS, NATURAL, PROMPT, Asking, held_by_digits, require_there, tells, text_of
+from tasks.engine.dialects import DIALECTS, Dialect, in_order, said
+from tasks.engine.examine.asking import (
+    DIGITS,
+    MARKS,
+    NATURAL,
+    PROMPT,
+    Asking,
+    Body,
+    held_by_digits,
+    require_there,
+    tells,
+    text_of,
+)
 from tasks.engine.faults import Rejected
 
 _ONLY = 0.95  # of the listed probability, held by the words offered
@@ -24,17 +35,32 @@ async def choices(ask: Asking, owner: str, listed: int) -> tuple[str, bool, bool
     """
     obeyed: list[tuple[str, bool, bool]] = []
     for dialect in in_order(owner):
-        body = ask.standard | {"temperature": 0.0, "max_tokens": dialect.tokens}
-        if listed:
-            body |= {"logprobs": True, "top_logprobs": listed} | dialect.logprobs(DIGITS)
+        body = _asked(ask, dialect, listed)
         answer = await ask.optional(body, dialect.constrain(DIGITS))
         if answer and said(text_of(answer)).strip() in DIGITS:
-            if listed and not tells(answer):  # of what a model would hardly say, some servers list nothing
+            if listed and not tells(answer, dialect):  # of what a model would hardly say, some servers list nothing
                 answer = await ask.optional(body, dialect.constrain(DIGITS), NATURAL) or answer
-            obeyed.append((dialect.name, tells(answer), held_by_digits(answer) >= _ONLY))
+            obeyed.append((dialect.name, tells(answer, dialect), held_by_digits(answer, dialect) >= _ONLY))
             if not listed or obeyed[-1][2]:
                 return obeyed[-1]
     return obeyed[0] if obeyed else ("none", False, False)
+
+
+async def held_unasked(ask: Asking, choice: str, listed: int) -> float:
+    """The share of the probability that the digits hold where a judge is asked for one and nothing else is ruled out.
+
+    Where the constraint does not show in what is listed, this is what a rating by log-probabilities would rest on.
+    """
+    dialect = DIALECTS[choice]
+    body = _asked(ask, dialect, listed)
+    answers = [await ask.optional(body, dialect.constrain(DIGITS), prompt) for prompt in MARKS]
+    held = [held_by_digits(answer, dialect) if answer else 0.0 for answer in answers]
+    return round(sum(held) / len(held), 4)
+
+
+def _asked(ask: Asking, dialect: Dialect, listed: int) -> Body:
+    body = ask.standard | {"temperature": 0.0, "max_tokens": dialect.tokens}
+    return body | ({"logprobs": True, "top_logprobs": listed} | dialect.logprobs(DIGITS) if listed else {})
 
 
 async def json_schema(ask: Asking) -> Obeyed:
