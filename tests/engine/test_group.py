@@ -13,7 +13,7 @@ import pytest
 
 from schemas.config import EngineConfig
 from schemas.errors import DependencyError, UserError
-from tasks.engine.group import Group, serve_all
+from tasks.engine.group import Group, Member, serve_all
 from tasks.engine.placement import place, replicas
 from tasks.engine.server import Machine, Served, free_ports
 from tasks.runtime.devices import gpus
@@ -46,7 +46,7 @@ async def until(seen: Sequence[str], word: str) -> None:
         await asyncio.sleep(0.05)
 
 
-def port_of(server: Served) -> str:
+def port_of(server: Member) -> str:
     return server.url.rsplit(":", 1)[1].removesuffix("/v1")
 
 
