@@ -108,9 +108,11 @@ def ready(err: Console) -> None:
     """Wait until it answers, and let Prefect use it.
 
     Raises:
-        DependencyError: it did not start.
+        PopError: it did not start, or cannot be used.
     """
-    if (want := wanted()) and (found := _waited_for(want, err))["place"] == place():
+    if (want := wanted()) and not _held:
+        begin(err)  # a program other than `pop`, which began before its imports
+    if want and (found := _waited_for(want, err))["place"] == place():
         os.environ["PREFECT_API_URL"] = f"{found['address']}/api"
         from prefect.context import refresh_global_settings_context
 
