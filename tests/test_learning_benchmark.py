@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.learning.arms import ARMS, BASE, CURVE, Size, config_of, run_name
+from benchmarks.learning.beside import beside
 from benchmarks.learning.judge import CRITERIA, NAME, judging, true_score
 from benchmarks.learning.table import Figure, Result, plot, table
 from flows.examining import examined
 from schemas.config import Config
 from tasks.engine.client import Client
+from tasks.evaluation.bench import NESTED
 from tasks.rate import rate
 from tasks.staging.plan import make_plan
 from tasks.storage.store import Store
@@ -79,3 +81,21 @@ def test_the_table_has_a_line_a_round_and_what_is_missing_is_a_dash(tmp_path: Pa
     assert lines[4] == "| reversed | 0 | 1 | 9 | 0% | - | - | - | - | - | - | - |"
     plot(found, tmp_path / "plot.svg")
     assert "share of pairs that are right" in (tmp_path / "plot.svg").read_text()
+
+
+def test_two_arms_are_compared_problem_by_problem(tmp_path: Path) -> None:
+    for arm, sha, scores in (("truth", "a" * 64, (2.0, 1.0, 0.5)), ("shuffled", "b" * 64, (1.0, 0.5, None))):
+        Store(str(tmp_path), run_name(arm, 0)).write("models", 0, "m", [{"weights_sha256": sha}], {})
+        exam = Store(str(tmp_path / run_name(arm, 0)), NESTED)
+        answered = [(f"p{n}", f"{arm}{n}", score) for n, score in enumerate(scores)]
+        rows: dict[str, list[Row]] = {
+            "answers": [{"problem_id": p, "answer_id": a, "rollout": 0, "generation_id": a} for p, a, _ in answered],
+            "generations": [{"generation_id": a, "model": f"weights:{sha[:24]}"} for _, a, _ in answered],
+            "ratings": [
+                {"answer_id": a, "score": score, "status": "ok" if score else "malformed"} for _, a, score in answered
+            ],
+        }
+        for name, given in rows.items():
+            exam.write(name, 0, "shard-00000", given, {})
+    [line] = beside(tmp_path, ["shuffled", "length"], 0, 0)  # of `length` there is nothing
+    assert line.startswith("| shuffled | 0 | 1 | +0.750 (-") and line.endswith("| 2 |")  # gaps of 1 and 0.5

@@ -17,7 +17,7 @@ from typing import NoReturn
 from benchmarks.learning.arms import ARMS, CURVE, Size
 from benchmarks.learning.judge import judging
 from benchmarks.learning.run import run_now
-from benchmarks.learning.table import results, table, write
+from benchmarks.learning.table import apart, results, table, write
 from flows.cli.running import leave
 from schemas.errors import PopError
 from tasks.processes.guarded import stop_all
@@ -63,7 +63,8 @@ def main() -> None:
         write(root)
     except PopError as error:
         _ended(error)
-    print(table(results(root)))
+    found = results(root)
+    print(table(found) + apart(found, root))
     leave(0)
 
 

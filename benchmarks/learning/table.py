@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.learning.arms import ARMS, BASE
+from benchmarks.learning.beside import TOLD, beside
 from benchmarks.learning.margins import margins_file
 from tasks.evaluation.statistics import mean_interval
 from tasks.storage.db import connect, rows_of
@@ -116,10 +117,22 @@ def table(found: Sequence[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def apart(found: Sequence[Result], root: Path) -> str:
+    """Markdown: how far the arm that was told lies above each other one; empty where there is no other."""
+    rounds = sorted({(one.seed, one.round) for one in found if one.arm == TOLD})
+    others = [arm for arm in ARMS if arm != TOLD]
+    lines = [line for seed, number in rounds for line in beside(root, others, seed, number)]
+    return (
+        "\n".join(["", f"| {TOLD} above | seed | round | score | problems |", "| --- " * 5 + "|", *lines, ""])
+        if lines
+        else ""
+    )
+
+
 def write(root: Path) -> None:
     """`table.md`, and `learning.svg` where two arms are there."""
     found = results(root)
-    (root / "table.md").write_text(table(found), encoding="utf-8")
+    (root / "table.md").write_text(table(found) + apart(found, root), encoding="utf-8")
     if len({one.arm for one in found}) > 1:
         plot(found, root / "learning.svg")
 
