@@ -142,6 +142,7 @@ def plot(found: Sequence[Result], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
+    mpl.rcParams["svg.fonttype"] = "none"  # letters, not their shapes: a quarter of the size
     from matplotlib.figure import Figure as Canvas
 
     canvas = Canvas(figsize=(12, 3.6), layout="constrained")
@@ -176,7 +177,7 @@ def _rounds(axes: "Axes", found: Sequence[Result]) -> None:
                 _point(axes, number + 0.04 * at, figure, f"C{at}")
             x, y = [number + 0.04 * at for number in range(len(own) + 1)], [one.value for one in (start[seed], *own)]
             axes.plot(x, y, color=f"C{at}", linewidth=1, label=arm if seed == min(start) else None)
-    axes.set(xlabel="round (0: no training)", ylabel="score on held-out problems, 0 to 2", xticks=range(4))
+    axes.set(xlabel="round (0: no training)", ylabel="score on held-out problems, 0 to 2", xticks=range(max((one.round for one in scored), default=0) + 2))
     if arms:
         axes.legend(frameon=False, fontsize=8)
 
