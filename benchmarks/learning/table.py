@@ -177,7 +177,8 @@ def _rounds(axes: "Axes", found: Sequence[Result]) -> None:
                 _point(axes, number + 0.04 * at, figure, f"C{at}")
             x, y = [number + 0.04 * at for number in range(len(own) + 1)], [one.value for one in (start[seed], *own)]
             axes.plot(x, y, color=f"C{at}", linewidth=1, label=arm if seed == min(start) else None)
-    axes.set(xlabel="round (0: no training)", ylabel="score on held-out problems, 0 to 2", xticks=range(max((one.round for one in scored), default=0) + 2))
+    last = max((one.round for one in scored), default=0) + 1
+    axes.set(xlabel="round (0: no training)", ylabel="score on held-out problems, 0 to 2", xticks=range(last + 1))
     if arms:
         axes.legend(frameon=False, fontsize=8)
 
