@@ -63,7 +63,9 @@ def ended(process: subprocess.Popen[Any]) -> None:
 def test_four_rounds_at_once_on_two_workers(database: str, tmp_path: Path) -> None:
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MAKE", "MFLAGS"))}
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MAKE", "MFLAGS", "ARGS"))
+    }
     env |= {"POP_CACHE": str(tmp_path / "cache"), "PREFECT_HOME": str(tmp_path / "home"), "POP_ROOT": str(tmp_path)}
     make = ["make", "-s", f"BIN={Path(sys.executable).parent}", f"STAMP={PROJECT / 'Makefile'}"]
     server = subprocess.Popen([*make, "server", f"PORT={port}", f"DATABASE={database}"], cwd=PROJECT, env=env)
