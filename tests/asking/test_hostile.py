@@ -96,7 +96,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 @pytest.mark.parametrize("name", PARSERS)
 def test_no_completion_crashes_a_parser_or_takes_long(name: str) -> None:
     for text in [*hostile_completions(2000), *strange_completions(8000), *LONG, "x" * (MAX_CHARS + 1), "y " * 10**6]:
-        started = time.process_time()
+        started = time.thread_time()
         try:
             found = PARSERS[name](text)
         except (Malformed, Bad):
@@ -105,7 +105,7 @@ def test_no_completion_crashes_a_parser_or_takes_long(name: str) -> None:
             assert type(error).__name__ == "ValidationError", (name, text[:200])
             continue
         finally:
-            assert time.process_time() - started < 1.0, (name, text[:80])
+            assert time.thread_time() - started < 2.0, (name, text[:80])  # of 2 MB; quadratic would be minutes
         if isinstance(found, MarkSheet):
             assert {mark.rating for mark in found.marks} <= {0, 1, 2}
         if isinstance(found, Rubric):
