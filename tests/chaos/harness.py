@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ from tests.chaos import standin
 # What a clock or a folder's name decides, and no more than that.
 VOLATILE = {"generations": ("seconds", "endpoint"), "training_steps": ("seconds",), "models": ("path",)}
 SERVER = "--latency-sec 0.12 --fault http500=0.03 --fault http429=0.03 --fault disconnect=0.02 --retry-after-sec 0.1"
-PLAN = (("server",) * 4 + ("controller",) * 3, ("trainer", "trainer", "controller"))  # what is killed in a round
+Plan = Sequence[Sequence[str]]
+PLAN: Plan = (("server",) * 4 + ("controller",) * 3, ("trainer", "trainer", "controller"))  # what is killed in a round
 GOES_ON = (0, 3)  # how a controller may end by itself: finished, or a part was killed more often than it tries again
 Say = Callable[[str], None]
 Tables = dict[str, list[tuple[Any, ...]]]
@@ -225,18 +226,29 @@ def differences(expected: Tables, found: Tables) -> list[str]:
     return wrong
 
 
-def chaos(kills: int, seed: int, setting: Setting, folder: Path, say: Say, compare: bool = True) -> Report:
-    """Kill `kills` times, over as many rounds as that takes, and look at each of them when it is finished."""
+RoundOf = Callable[[Setting, Path, Path, Say], Round]
+
+
+def chaos(
+    kills: int, seed: int, setting: Setting, folder: Path, say: Say, compare: bool = True, kind: RoundOf = Round,
+    plan: Plan = PLAN,
+) -> Report:  # fmt: skip
+    """Kill `kills` times, over as many rounds as that takes, and look at each of them when it is finished.
+
+    Args:
+        compare: with a round of the same kind that nobody disturbed.
+        plan: what is killed in a round; within a group in any order.
+    """
     draw, report = random.Random(seed), Report()
     expected: Tables = {}
     if compare:
-        undisturbed = Round(setting, folder / "undisturbed", folder / "cache", say)
+        undisturbed = kind(setting, folder / "undisturbed", folder / "cache", say)
         undisturbed.finish()
         expected = contents(undisturbed.root, setting.run)
         assert all(expected[table] for table in ("generations", "preferences", "training_steps", "models"))
     while report.kills.total() < kills:
-        round_ = Round(setting, folder / f"round-{report.rounds}", folder / "cache", say)
-        for part in [part for parts in PLAN for part in draw.sample(parts, len(parts))]:
+        round_ = kind(setting, folder / f"round-{report.rounds}", folder / "cache", say)
+        for part in [part for parts in plan for part in draw.sample(parts, len(parts))]:
             if report.kills.total() < kills:
                 report.kills[part] += round_.kill(part, draw)
         round_.finish()

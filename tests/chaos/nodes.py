@@ -18,7 +18,7 @@ import psutil
 
 from tasks.runtime import runtime_dir
 from tests.chaos import harness
-from tests.chaos.harness import Report, Round, Say, Setting, contents, differences, standin_setting
+from tests.chaos.harness import Round, Say, Setting, standin_setting
 from tests.cluster.real_ray import Cluster
 
 PARTS = ("node", "node", "node", "server", "controller")
@@ -56,32 +56,15 @@ class OnNodes(Round):
         return True
 
 
-def chaos(kills: int, seed: int, setting: Setting, folder: Path, say: Say, cluster: Cluster) -> Report:
-    """Kill so many times, over as many rounds as that takes, and compare each with one that nobody disturbed."""
-    draw, report = random.Random(seed), Report()
+def on(cluster: Cluster) -> harness.RoundOf:
+    """What makes rounds on this cluster."""
 
-    def a_round(name: str) -> OnNodes:
-        one = OnNodes(setting, folder / name, folder / "cache", say)
+    def made(setting: Setting, root: Path, cache: Path, say: Say) -> OnNodes:
+        one = OnNodes(setting, root, cache, say)
         one.cluster = cluster
         return one
 
-    undisturbed = a_round("undisturbed")
-    undisturbed.finish()
-    expected = contents(undisturbed.root, setting.run)
-    assert all(expected[table] for table in ("generations", "preferences", "training_steps", "models"))
-    say("the undisturbed round is done")
-    while report.kills.total() < kills:
-        one = a_round(f"round-{report.rounds}")
-        for part in draw.sample(PARTS, len(PARTS)):
-            if report.kills.total() < kills:
-                report.kills[part] += one.kill(part, draw)
-        one.finish()
-        found = contents(one.root, setting.run)
-        report.rounds, report.kept = report.rounds + 1, report.kept + len(one.seen)
-        report.rows += sum(map(len, found.values()))
-        report.wrong += one.faults() + differences(expected, found)
-        say(f"round {report.rounds}: {report.kills.total()} kills so far, {len(report.wrong)} findings")
-    return report
+    return made
 
 
 def main() -> int:
@@ -108,7 +91,7 @@ def main() -> int:
         setting.command += [word for one in sets for word in ("--set", one)]
         setting.env["STANDIN_RAY"] = str(python)
         setting.patience_sec = 240.0
-        report = chaos(given.kills, given.seed, setting, folder, say, cluster)
+        report = harness.chaos(given.kills, given.seed, setting, folder, say, kind=on(cluster), plan=(PARTS,))
     say(str(report))
     shutil.rmtree(folder)  # after an error it stays, to be looked at
     return 1 if report.wrong else 0
