@@ -12,6 +12,7 @@ HEAVY = {"torch", "vllm", "transformers", "deepspeed", "openrlhf", "ray"}
 # Run by path in the runtime environment; the controller never imports them.
 RUNTIME_SIDE = {
     "tasks.cluster.on_ray",
+    "tasks.engine.nucleus",
     "tasks.engine.serve_on_cpu",
     "tasks.training.launch",
     "tasks.training.prepare",
