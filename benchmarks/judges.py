@@ -114,7 +114,7 @@ def let_through(store: Store, round_: int) -> list[str]:
     held = sum(evidence_of(row["gold"], row["text"], row["title"])[1] >= 0.6 for row in facts)
     lines.append(f"- gold facts rated by: {len(facts)}, of which {held} have a support of 0.6 or more")
     query = """SELECT kind, count(*) AS n, count(*) FILTER (passed) AS k FROM probes
-               WHERE round = ? AND passed IS NOT NULL GROUP BY GROUPING SETS ((kind), ()) ORDER BY 1"""
+               WHERE round = ? AND passed IS NOT NULL GROUP BY GROUPING SETS ((kind), ()) HAVING n > 0 ORDER BY 1"""
     for row in rows_of(con, query, [round_]):
         _, low, high = wilson(row["k"], row["n"])
         lines.append(f"- probes passed, {row['kind'] or 'all'}: {row['k']} of {row['n']} ({low:.2f} to {high:.2f})")
