@@ -8,12 +8,14 @@ import pytest
 
 from benchmarks.learning.arms import ARMS, BASE, CURVE, Size, config_of, run_name
 from benchmarks.learning.beside import beside
+from benchmarks.learning.figure import Figure, pooled
 from benchmarks.learning.judge import CRITERIA, NAME, judging, true_score
-from benchmarks.learning.table import Figure, Result, plot, table
+from benchmarks.learning.table import Result, plot, table
 from flows.examining import examined
 from schemas.config import Config
 from tasks.engine.client import Client
 from tasks.evaluation.bench import NESTED
+from tasks.evaluation.statistics import difference_interval
 from tasks.rate import rate
 from tasks.staging.plan import make_plan
 from tasks.storage.store import Store
@@ -97,5 +99,22 @@ def test_two_arms_are_compared_problem_by_problem(tmp_path: Path) -> None:
         }
         for name, given in rows.items():
             exam.write(name, 0, "shard-00000", given, {})
-    [line] = beside(tmp_path, ["shuffled", "length"], 0, 0)  # of `length` there is nothing
-    assert line.startswith("| shuffled | 0 | 1 | +0.750 (-") and line.endswith("| 2 |")  # gaps of 1 and 0.5
+    found = beside(tmp_path, ["shuffled", "length"], 0, 0)  # of `length` there is nothing
+    assert found.keys() == {"shuffled"}
+    assert (found["shuffled"].value, found["shuffled"].n) == (0.75, 2)  # gaps of 1 and 0.5
+
+
+def test_several_seeds_together_are_as_all_their_problems() -> None:
+    some = [[0.1, 0.5, 0.3, 0.2, 0.9, 0.4], [0.6, 0.2, 0.7, 0.8, 0.1, 0.3, 0.5, 0.4]]
+    (one, other, all_of_them) = (figure_of(gaps) for gaps in (*some, sum(some, [])))
+    together = pooled([one, other])
+    assert together.n == all_of_them.n and together.value == pytest.approx(all_of_them.value)
+    assert together.high - together.low == pytest.approx(all_of_them.high - all_of_them.low, rel=0.25)
+    found = [Result("truth", seed, 0, {"heldout.score": each}, {}) for seed, each in enumerate((one, other))]
+    assert table(found).splitlines()[-1].startswith(f"| truth | all | 1 | - | - | - | - | {together} | - |")
+
+
+def figure_of(gaps: list[float]) -> Figure:
+    value, low, high = difference_interval(gaps)
+    assert value is not None and low is not None and high is not None
+    return Figure(value, low, high, len(gaps))

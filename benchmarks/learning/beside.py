@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.learning.arms import run_name
+from benchmarks.learning.figure import Figure
 from tasks.evaluation.bench import NESTED
 from tasks.evaluation.statistics import difference_interval
 from tasks.storage.db import connect, rows_of
@@ -31,13 +32,13 @@ def means(root: Path, arm: str, seed: int, number: int) -> dict[str, float]:
     return {row["problem_id"]: row["score"] for row in found}
 
 
-def beside(root: Path, arms: Sequence[str], seed: int, number: int) -> list[str]:
-    """A line for each other arm: the score of the model that was told, less that of the other's, with its interval."""
-    told, lines = means(root, TOLD, seed, number), []
+def beside(root: Path, arms: Sequence[str], seed: int, number: int) -> dict[str, Figure]:
+    """Of each other arm: the score of the model that was told, less that of the other's, with its interval."""
+    told, found = means(root, TOLD, seed, number), {}
     for arm in arms:
         other = means(root, arm, seed, number)
         gaps = [told[one] - other[one] for one in sorted(told.keys() & other.keys())]
         value, low, high = difference_interval(gaps)
         if value is not None and low is not None and high is not None:
-            lines.append(f"| {arm} | {seed} | {number + 1} | {value:+.3f} ({low:.3f} to {high:.3f}) | {len(gaps)} |")
-    return lines
+            found[arm] = Figure(value, low, high, len(gaps))
+    return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.learning.arms import ARMS, BASE
 from benchmarks.learning.beside import TOLD, beside
+from benchmarks.learning.figure import Figure, pooled
 from benchmarks.learning.margins import margins_file
 from tasks.evaluation.statistics import mean_interval
 from tasks.storage.db import connect, rows_of
@@ -28,19 +29,6 @@ _STEPS = """
 SELECT round, count(*) AS steps, sum(seconds) AS seconds, arg_min(margin, step) AS first_margin,
        arg_max(margin, step) AS last_margin FROM training_steps GROUP BY round
 """
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A value with its 95 % interval over problems."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 @dataclass(frozen=True)
@@ -103,30 +91,51 @@ COLUMNS = {
 
 
 def table(found: Sequence[Result]) -> str:
-    """Markdown: a line a round."""
+    """Markdown: a line a round, and where an arm has several seeds one of all."""
     head = ["pairs by", "seed", "round", "pairs", "right", "steps", *COLUMNS]
     lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
-    for one in found:
-        right = one.pairs.get("right_share")
-        cells = [
-            "no training" if one.arm == BASE else one.arm, one.seed, "-" if one.arm == BASE else one.round + 1,
-            one.pairs.get("pairs", "-"), "-" if right is None else f"{right:.0%}", one.pairs.get("steps", "-"),
-            *(one.figures.get(name, "-") for name in COLUMNS.values()),
-        ]  # fmt: skip
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    for (arm, number), some in _grouped(found).items():
+        name, shown = ("no training", "-") if arm == BASE else (arm, number + 1)
+        for one in some:
+            right = one.pairs.get("right_share")
+            about = [one.pairs.get("pairs", "-"), "-" if right is None else f"{right:.0%}", one.pairs.get("steps", "-")]
+            lines.append(
+                _row(name, one.seed, shown, *about, *(one.figures.get(each, "-") for each in COLUMNS.values()))
+            )
+        if len(some) > 1:
+            lines.append(_row(name, "all", shown, "-", "-", "-", *(_of_all(some, each) for each in COLUMNS.values())))
     return "\n".join(lines) + "\n"
+
+
+def _grouped(found: Sequence[Result]) -> dict[tuple[str, int], list[Result]]:
+    groups: dict[tuple[str, int], list[Result]] = {}
+    for one in found:
+        groups.setdefault((one.arm, one.round), []).append(one)
+    return groups
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _of_all(some: Sequence[Result], name: str) -> Figure | str:
+    figures = [one.figures[name] for one in some if name in one.figures]
+    return pooled(figures) if len(figures) == len(some) else "-"
 
 
 def apart(found: Sequence[Result], root: Path) -> str:
     """Markdown: how far the arm that was told lies above each other one; empty where there is no other."""
-    rounds = sorted({(one.seed, one.round) for one in found if one.arm == TOLD})
-    others = [arm for arm in ARMS if arm != TOLD]
-    lines = [line for seed, number in rounds for line in beside(root, others, seed, number)]
-    return (
-        "\n".join(["", f"| {TOLD} above | seed | round | score | problems |", "| --- " * 5 + "|", *lines, ""])
-        if lines
-        else ""
-    )
+    gaps: dict[tuple[str, int], dict[int, Figure]] = {}
+    for one in (one for one in found if one.arm == TOLD):
+        for arm, figure in beside(root, [arm for arm in ARMS if arm != TOLD], one.seed, one.round).items():
+            gaps.setdefault((arm, one.round), {})[one.seed] = figure
+    lines = ["", f"| {TOLD} above | seed | round | score | problems |", "| --- " * 5 + "|"] if gaps else []
+    for (arm, number), seeds in gaps.items():
+        shown = [(str(seed), figure) for seed, figure in seeds.items()]
+        shown += [("all", pooled([*seeds.values()]))] if len(seeds) > 1 else []
+        lines += [_row(arm, seed, number + 1, f"{one.value:+.3f} ({one.low:.3f} to {one.high:.3f})", one.n)
+                  for seed, one in shown]  # fmt: skip
+    return "\n".join([*lines, ""]) if lines else ""
 
 
 def write(root: Path) -> None:
