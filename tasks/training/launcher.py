@@ -34,8 +34,6 @@ def environment(job: TrainingJob, paths: Workdir, many: int = 1) -> dict[str, st
         # Waiting threads sleep. Spinning, they take the core that they wait for as soon as anything else runs: 4 times
         # slower with one busy neighbour on 2 cores, against 5 % gained on a quiet machine.
         env["OMP_WAIT_POLICY"] = "passive"
-        # Logits come and go by hundreds of megabytes: in pages of 2 MiB, or a quarter of the time goes to their pages.
-        env["THP_MEM_ALLOC_ENABLE"] = "1"
     return env
 
 
