@@ -25,16 +25,16 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def main(url: str, *serve: str) -> int:
-    """Replace this process; an exit code only where the model cannot be had."""
+def main(url: str, *serve: str) -> None:
+    """Replace this process; it ends by itself only where the model cannot be had."""
     try:
         folder = fetch(url, _say)
     except PopError as error:
         print(error, file=sys.stderr, flush=True)
-        return error.exit_code
+        sys.exit(error.exit_code)
     filled = [str(folder) if word == MODEL else word for word in serve]
     os.execvp(filled[0], filled)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main(*sys.argv[1:])

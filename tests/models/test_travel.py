@@ -115,7 +115,7 @@ def test_a_killed_upload_is_no_model_and_goes_on(model: Path, s3: Store, machine
     there = {name.rpartition("/")[2] for name in s3.fs.ls(place, detail=False)}
     assert there and not there & {MANIFEST, "config.json"}
     machine("second")
-    with pytest.raises(UserError, match="holds no whole model .* not sent to its end"):
+    with pytest.raises(UserError, match=r"holds no whole model .* not sent to its end"):
         fetch(f"s3://{place}", print)
     machine("first")
     said: list[str] = []
@@ -172,7 +172,7 @@ def test_what_is_missing_damaged_or_too_large_is_one_line(model: Path, s3: Store
         s3.fs.pipe_file(manifest, content)
         with pytest.raises(error, match=says):
             fetch(url, print)
-    with pytest.raises(UserError, match="models.policy.path: nosuch://x"):
+    with pytest.raises(UserError, match=r"models\.policy\.path: nosuch://x"):
         fetch("nosuch://x/y", print, "models.policy.path")
     for nothing in (f"{url}x", "s3://of-nobody/model"):
         with pytest.raises(UserError, match="there is nothing at"):
@@ -186,7 +186,7 @@ def test_a_store_that_is_down_is_one_line(bucket: str, machine: Machine, monkeyp
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     s3fs.S3FileSystem.clear_instance_cache()
     try:
-        with pytest.raises(DependencyError, match="cannot be fetched .*look at the network and the store"):
+        with pytest.raises(DependencyError, match=r"cannot be fetched .*look at the network and the store"):
             fetch(f"{bucket}/model", print)
     finally:
         s3fs.S3FileSystem.clear_instance_cache()

@@ -22,6 +22,7 @@ from tasks.storage.store import Store
 from tests.chaos.harness import contents
 from tests.conftest import fake_config
 
+
 @pytest.fixture(autouse=True)
 def own_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POP_CACHE", str(tmp_path / "cache"))
