@@ -128,7 +128,7 @@ def own_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POP_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bucket() -> Iterator[str]:
     """The URL of an empty folder in an object store: a real S3-compatible server on loopback."""
     pytest.importorskip("s3fs")
@@ -144,7 +144,6 @@ def bucket() -> Iterator[str]:
         "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
         "AWS_DEFAULT_REGION": "us-east-1",
     }  # fmt: skip
-    s3fs.S3FileSystem.clear_instance_cache()  # of another module's server
     s3fs.S3FileSystem().mkdir("pop-runs")
     yield "s3://pop-runs/deep/runs"
     server.stop()

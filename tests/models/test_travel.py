@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,19 @@ def test_another_machine_fetches_it_once_and_the_first_not_at_all(model: Path, s
     assert sorted(one.name for one in cache().iterdir() if one.suffix != ".lock") == [found.name]
 
 
+@contextmanager
+def down(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As long as this lasts, no store answers."""
+    import s3fs
+
+    with monkeypatch.context() as for_now:
+        for_now.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        for_now.setattr(s3fs.S3FileSystem, "retries", 1)
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
 def killed(until: Callable[[], bool], *arguments: str) -> None:
     """Run the slow one until that comes true, and kill it."""
     process = subprocess.Popen([sys.executable, "-c", SLOW, *arguments], cwd=PROJECT)
@@ -126,8 +140,9 @@ def test_a_killed_upload_is_no_model_and_goes_on(model: Path, s3: Store, machine
 
 
 def test_a_killed_fetch_leaves_no_model_and_goes_on_where_it_stopped(
-    model: Path, s3: Store, machine: Machine, tmp_path: Path
+    model: Path, s3: Store, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As huggingface_hub's 3371 and 3007 tell of: nor does one that finds the store down take the half for all."""
     url, said = sent(model, s3), list[str]()
     machine("second")
 
@@ -135,6 +150,8 @@ def test_a_killed_fetch_leaves_no_model_and_goes_on_where_it_stopped(
         return any(one.stat().st_size for one in cache().glob(".*.part/*.safetensors"))
 
     killed(begun, "fetch", url)
+    with down(monkeypatch), pytest.raises(DependencyError, match=r"cannot be fetched .*look at the network"):
+        fetch(url, print)
     assert [one for one in cache().iterdir() if not one.name.startswith(".")] == []
     assert files(fetch(url, said.append)) == files(model) and "of it are here" in said[0]
     assert not list(cache().glob(".*.part"))
@@ -179,17 +196,29 @@ def test_what_is_missing_damaged_or_too_large_is_one_line(model: Path, s3: Store
             fetch(nothing, print)
 
 
-def test_a_store_that_is_down_is_one_line(bucket: str, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    import s3fs
+def test_an_object_that_is_shorter_than_it_was_sent_is_told(model: Path, s3: Store, machine: Machine) -> None:
+    """As mlcommons' storage 593 tells of: a store may have lost a part of what it took."""
+    url = sent(model, s3)
+    machine("second")
+    s3.fs.pipe_file(
+        f"{s3.fs._strip_protocol(url)}/model-2.safetensors", (model / "model-2.safetensors").read_bytes()[:-9]
+    )
+    for _ in range(2):
+        with pytest.raises(DependencyError, match=r"gave \d+ bytes where \d+ were asked for"):
+            fetch(url, print)
+    assert [one for one in cache().iterdir() if not one.name.startswith(".")] == []
 
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
-    s3fs.S3FileSystem.clear_instance_cache()
-    try:
-        with pytest.raises(DependencyError, match=r"cannot be fetched .*look at the network and the store"):
-            fetch(f"{bucket}/model", print)
-    finally:
-        s3fs.S3FileSystem.clear_instance_cache()
+
+def test_markers_of_folders_are_no_files(model: Path, s3: Store, machine: Machine) -> None:
+    """As mlflow's 1458 tells of: consoles and mounts put an empty object at the name of a folder."""
+    url = sent(model, s3)
+    for place in (f"{url}/", f"{s3.root}/base/", f"{s3.root}/base/deep/"):
+        bucket, _, key = place.removeprefix("s3://").partition("/")
+        s3.fs.call_s3("put_object", Bucket=bucket, Key=key, Body=b"")
+    s3.fs.put(f"{model}/", f"{s3.root}/base", recursive=True)
+    machine("second")
+    assert files(fetch(url, print)) == files(fetch(f"{s3.root}/base", print)) == files(model)
+    assert sent(model, s3) == url
 
 
 def test_those_who_come_at_once_fetch_it_once(model: Path, s3: Store, machine: Machine) -> None:
