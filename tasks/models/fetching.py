@@ -52,11 +52,15 @@ def fetch(url: str, say: Say, setting: str = "the model") -> Path:
         DependencyError: the store does not answer, or gives other bytes than were sent.
     """
     keyed = _KEYED.fullmatch(url.rstrip("/").rpartition("/")[2])
-    if keyed and (found := _whole(cache() / keyed[1], say)):
-        return found
     fs, path = reach(url, setting)
     try:
+        if keyed and (cache() / keyed[1]).is_dir():  # then nobody needs to be asked
+            with _alone(keyed[1], say):
+                if found := _whole(cache() / keyed[1], say):
+                    return found
         known, name = _told(fs, path, url, setting)
+        if keyed and known.weights_sha256 and name != keyed[1]:
+            raise _damaged(url, setting)
         with _alone(name, say):
             return _whole(cache() / name, say) or _fetched(fs, path, url, known, name, say)
     except PopError:
@@ -151,8 +155,12 @@ def _told(fs: Any, path: str, url: str, setting: str) -> tuple[Contents, str]:
     except FileNotFoundError:
         return _listed(fs, path, url, setting)
     if (known := read_contents(told)) is None:
-        raise DependencyError(f"{setting}: {url}/{MANIFEST} is damaged, or of another version of pop: send it again")
+        raise _damaged(url, setting)
     return known, known.key
+
+
+def _damaged(url: str, setting: str) -> DependencyError:
+    return DependencyError(f"{setting}: {url}/{MANIFEST} is damaged, or of another version of pop: send it again")
 
 
 def _listed(fs: Any, path: str, url: str, setting: str) -> tuple[Contents, str]:

@@ -74,7 +74,7 @@ def test_a_round_killed_while_it_sends_its_model_sends_the_rest_and_trains_nothi
 ) -> None:
     from flows.round import round_flow
 
-    config = load_config(str(make(tmp_path, monkeypatch)), SMALL)
+    config = load_config(str(make(tmp_path, monkeypatch)), [*SMALL])
     at_home("first", tmp_path, monkeypatch)
     model = asyncio.run(round_flow(config, run="r", root=root))["model"]
     store = Store(root, "r")

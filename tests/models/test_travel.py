@@ -185,6 +185,7 @@ def test_what_is_missing_damaged_or_too_large_is_one_line(model: Path, s3: Store
         (told.replace(b'"size": 999', b'"size": 999000000000000000'), UserError, "the disk is full: .* POP_CACHE"),
         (told.replace(b"tokenizer.json", b"../../tokenizer"), DependencyError, "is damaged, or of another version"),
         (told[:50], DependencyError, "is damaged, or of another version"),
+        (told.replace(sha256(model).encode(), b"0" * 64), DependencyError, "is damaged, or of another version"),
     ):
         s3.fs.pipe_file(manifest, content)
         with pytest.raises(error, match=says):
