@@ -18,7 +18,8 @@ from typing import Any
 from schemas.errors import PopError
 from schemas.load import load_config
 from tasks.models.examination import examine, unfit_to_train
-from tasks.models.resolve import Resolved, weights_hash
+from tasks.models.resolve import Resolved
+from tasks.models.weights import weights_hash
 from tasks.runtime import runtime_python
 from tasks.training import openrlhf
 from tasks.training.job import TrainingJob, read_rows

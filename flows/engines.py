@@ -23,6 +23,8 @@ from tasks.engine.wire import allow_connections
 from tasks.judging.case import COMPARING
 from tasks.models.examination import Examined
 from tasks.models.resolve import Resolved
+from tasks.models.serve_fetched import MODEL
+from tasks.models.serve_fetched import command as serve_fetched
 from tasks.runtime import runtime_device, runtime_python
 from tasks.runtime.devices import gpus
 from tasks.storage.manifests import load_manifest, write_load_manifest
@@ -134,21 +136,26 @@ class Engines(Mapping[str, Client]):
         return serve_all(servers, self._display.say)
 
     def _serve_on_cluster(self, name: str, part: float) -> AbstractAsyncContextManager[Group]:
-        engine, path = self._config.engine, self._models[name].path
+        engine, model = self._config.engine, self._models[name]
+        path = model.path
         machine = replace(this_machine("cpu" if engine.kind == "fake" else runtime_device()), cores=())
         gpus_each = engine.tensor_parallel_size if machine.device != "cpu" else 0
         if engine.kind == "fake":
             title, command, env = "the fake engine", fake_command("{port}", engine.max_model_len, "{host}"), {}
         else:
             assert path is not None
+            served = MODEL if model.url else path  # each node has its own copy of what lies in an object store
             used = engine.gpu_memory_utilization * (part if gpus_each == 1 else 1.0)
             engine = engine.model_copy(update={"gpu_memory_utilization": used})
             trust = self._config.models[name].trust_remote_code
-            command = vllm_command(runtime_python(), path, "{port}", engine, machine, trust, "{host}")
+            command = vllm_command(runtime_python(), served, "{port}", engine, machine, trust, "{host}")
             title, env = f"vLLM with {Path(path).name} on {machine.device}", vllm_environment(machine)
         log = self._store.workdir.absolute() / "logs" / f"engine-{_file_name(name)}{{}}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         needs = (command[0], str(log.parent), *([path] if path and engine.kind != "fake" else []))
+        if model.url and engine.kind != "fake":
+            command = serve_fetched(model.url, command)
+            needs = (command[0], command[1], str(runtime_python()))
         serving = Serving(title, command, env, gpus_each, part, needs, log)
         say, waiting = self._display.say, self._display.waiting
         return serve_on_cluster(serving, engine.replicas, self._config.cluster, self._config.engine, say, waiting)

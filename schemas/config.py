@@ -16,7 +16,7 @@ from schemas.section import FROZEN, Dialect, Positive, Section, Share
 class CorpusConfig(Section):
     """Which documents a round reads."""
 
-    source: str = Field("health_care", description="sample corpus, file, folder, or hf:owner/name")
+    source: str = Field("health_care", description="sample corpus, file, folder, URL of one, or hf:owner/name")
     text_column: str = Field("text", description="column or key that holds the text")
     title_column: str | None = Field("title", description="column that holds the title; used where it is there")
     hub_config: str | None = Field(None, description="configuration of a dataset on the hub")

@@ -16,7 +16,10 @@ _NOT_PARAMS = {"model", "messages", "prompt", "n", "stream", "response_format", 
 class ModelConfig(Section):
     """A model that a role can be played by."""
 
-    path: str | None = Field(None, description="smollm2-135m-instruct, a local folder, or a name on the HF hub")
+    path: str | None = Field(
+        None,
+        description="smollm2-135m-instruct, a local folder, a name on the HF hub, or a folder's URL in an object store",
+    )
     revision: str | None = Field(None, description="revision on the HF hub")
     chat_template: str | None = Field(
         None, min_length=1, description="chatml, plain, or a file: for base models, which have none of their own"

@@ -18,11 +18,13 @@ from schemas.load import PROJECT
 from tasks.corpus import Selection, read, select
 from tasks.corpus.drawing import draw
 from tasks.corpus.files import files_of
+from tasks.corpus.inputs import Input, inputs_of
 from tasks.corpus.records import Record
 from tasks.corpus.twins import Earlier
 from tasks.staging.reuse import documents_of
 from tasks.staging.stage import TASK_OPTIONS, Round
 from tasks.storage.manifests import documents_manifest, documents_path, write_documents_manifest, write_manifest
+from tasks.storage.remote import is_url
 from tasks.storage.store import Row, Store
 
 SAMPLES = PROJECT / "data" / "corpora"
@@ -51,14 +53,16 @@ def there(path: Path) -> bool:
 
 
 def corpus_stamp(config: CorpusConfig) -> str | None:
-    """A hash that changes when a local corpus does: of its content up to 256 MB, of sizes and times above that."""
+    """A hash that changes when a corpus does: of its content up to 256 MB, of sizes and times above that; in an object
+    store of its listing. None for a dataset of the hub."""
+    if is_url(config.source):
+        files = [one for one in inputs_of(config.source, config) if isinstance(one, Input)]
+        return content_id("listing", [(one.name, one.stamp) for one in files])
     path = Path(corpus_source(config.source)).expanduser()
     if config.source.startswith("hf:") or not there(path):
         return None
-    files = sorted(found for found in files_of(path) if isinstance(found, Path))
-    if not files:
-        return None
-    return _stamp(files)
+    local = sorted(found for found in files_of(path) if isinstance(found, Path))
+    return _stamp(local) if local else None
 
 
 def known_stamp(config: CorpusConfig, known: str | None) -> str | None:

@@ -17,11 +17,13 @@ from schemas.errors import CheckFailed
 from schemas.ids import content_id
 from schemas.tables import TABLES
 from tasks.models.resolve import Resolved
+from tasks.models.sending import send
 from tasks.processes.guarded import in_thread
 from tasks.runtime.steps import Device
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round
-from tasks.storage.places import below_root, located
+from tasks.storage.places import at, below_root, located
+from tasks.storage.remote import is_url
 from tasks.storage.store import Store, publishing
 from tasks.training.health import PROMPTS, TEXTS
 from tasks.training.openrlhf import Prepared, TrainedModel, TrainerDied, TrainingJob, Trial, train
@@ -51,7 +53,7 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
     plan, store = round_.plan, round_.store
     if round_.done("train", FILE):
         row = store.read("models", plan.round, FILE)[0]
-        if (Path(located(store, row["path"])) / "config.json").exists():
+        if _there(store, row):
             round_.progress.shard("train", reused=True)
             return Completed(name="Reused", message=f"trained already: {row['path']}")
     folder = store.workdir / "training" / f"round={plan.round:03d}"
@@ -64,7 +66,11 @@ async def train_task(round_: Round, shards: tuple[str, ...], parent: Resolved, p
     steps.flush()
     for warning in trained.warnings:
         round_.progress.say(f"the trained model: {warning}")
-    row = _model_row(plan, store, trained)
+    path = below_root(store, str(trained.path))
+    if not store.local:
+        say, sha256 = round_.progress.say, trained.weights_sha256
+        path = await in_thread(lambda: send(trained.path, store, plan.round, sha256, say))
+    row = _model_row(plan, path, trained)
     store.write("models", plan.round, FILE, [row], plan.footer("train") | {"model": plan.models["policy"]})
     round_.progress.shard("train", reused=False)
     return {"model_id": row["model_id"], "path": row["path"]}
@@ -166,8 +172,14 @@ def unfit_pairs(round_: Round, max_tokens: int) -> Callable[[Prepared], None]:
     return write
 
 
-def _model_row(plan: Plan, store: Store, trained: TrainedModel) -> Row:
-    """The row of `models`. Only whole batches are trained on, and `pairs` counts these."""
+def _there(store: Store, row: Row) -> bool:
+    """Whether a model is where its row says; weights may have been removed since (`gate.keep_unpromoted`)."""
+    path = located(store, row["path"])
+    return store.fs.exists(f"{at(store, path)}/config.json") if is_url(path) else (Path(path) / "config.json").exists()
+
+
+def _model_row(plan: Plan, path: str, trained: TrainedModel) -> Row:
+    """The row of `models`, of a model that lies there. Only whole batches are trained on, and `pairs` counts these."""
     kept = trained.prepared.kept
     left_over, typed = kept % plan.config.training.batch_size, len(trained.prepared.control_tokens)
     notes = [f"{left_over} pairs were no whole batch and took no part"] * bool(left_over)
@@ -176,7 +188,7 @@ def _model_row(plan: Plan, store: Store, trained: TrainedModel) -> Row:
         notes.append(f"a control: pairing.control = {control}")
     return {
         "model_id": model_id(plan), "parent_model_id": plan.models["policy"],
-        "path": below_root(store, str(trained.path)),
+        "path": path,
         "weights_sha256": trained.weights_sha256, "parameters": trained.parameters, "pairs": kept - left_over,
         "pairs_too_long": len(trained.prepared.too_long), "example": trained.example.read_text(encoding="utf-8"),
         "sample_answer": trained.answer, "status": "candidate", "warnings": "; ".join(trained.warnings) or None,

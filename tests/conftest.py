@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -125,6 +126,29 @@ def cli_process(prefect_server: None) -> Callable[..., tuple[int, str, str]]:
 def own_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Process records of the test's own."""
     monkeypatch.setenv("POP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """The URL of an empty folder in an object store: a real S3-compatible server on loopback."""
+    pytest.importorskip("s3fs")
+    moto = pytest.importorskip("moto.server")
+    import s3fs
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = moto.ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    before = dict(os.environ)
+    os.environ |= {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    s3fs.S3FileSystem().mkdir("pop-runs")
+    yield "s3://pop-runs/deep/runs"
+    server.stop()
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture

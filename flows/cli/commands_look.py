@@ -29,7 +29,7 @@ def status(
 
 @app.command(epilog="Example: pop look ~/texts --set corpus.text_column=body")
 def look(
-    source: Annotated[str, typer.Argument(help="sample corpus, file, folder, or hf:owner/name")],
+    source: Annotated[str, typer.Argument(help="sample corpus, file, folder, URL of one, or hf:owner/name")],
     config: Annotated[str, typer.Option("--config", help="a preset's name or a TOML file")] = "demo",
     set_: Set = None,
     format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
@@ -46,7 +46,7 @@ def look(
 
 @app.command(epilog="Example: pop index ~/texts --config mine.toml")
 def index(
-    source: Annotated[str, typer.Argument(help="sample corpus, file, folder, or hf:owner/name")],
+    source: Annotated[str, typer.Argument(help="sample corpus, file, folder, URL of one, or hf:owner/name")],
     config: Annotated[str, typer.Option("--config", help="a preset's name or a TOML file")] = "demo",
     set_: Set = None,
     out_: Annotated[

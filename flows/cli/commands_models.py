@@ -11,7 +11,7 @@ from schemas.errors import CheckFailed
 
 @app.command("check-model", epilog="Example: pop check-model ~/models/Qwen2.5-0.5B-Instruct")
 def check_model(
-    path: Annotated[str, typer.Argument(help="a folder, owner/name on the hub, or smollm2-135m-instruct")],
+    path: Annotated[str, typer.Argument(help="a folder or its URL, owner/name on the hub, or smollm2-135m-instruct")],
     config: Annotated[str, typer.Option("--config", help="the settings it is to be trained with")] = "demo",
     set_: Set = None,
     format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",

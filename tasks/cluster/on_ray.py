@@ -58,6 +58,7 @@ class Holder:
         fixed = {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface} if interface else {}
         env = fixed | dict(os.environ) | env | {"POP_EXIT_FD": str(outer)}
         command = [sys.executable, "-S", "-c", _APART, sys.executable, "-S", order["guardian"], *order["command"]]
+        Path(order["log"]).parent.mkdir(parents=True, exist_ok=True)  # where nodes share no folder of logs
         with Path(order["log"]).open("ab") as log:
             subprocess.run(
                 command, stdin=inner, stdout=log, stderr=log, env=env, cwd=order["folder"], pass_fds=(outer,),

@@ -10,11 +10,11 @@ import csv
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from tasks.corpus.files import UNREAD
 from tasks.corpus.records import BadRecord, Columns, Place, Record, damaged, from_text_row
+from tasks.corpus.remote import File
 from tasks.corpus.streams import DamagedFile, open_text
 
 MAX_FIELD = 64 * 2**20  # a quote that is never closed must not swallow a 10 GB file
@@ -33,7 +33,7 @@ def no_column(columns: Columns, have: Sequence[str]) -> str:
     return f"has no column {columns.text!r}: set corpus.text_column to one it has ({listed})"
 
 
-def read_csv(path: Path, name: str, columns: Columns) -> Iterator[Record]:
+def read_csv(path: File, name: str, columns: Columns) -> Iterator[Record]:
     """One document a row, named by the line it starts on."""
     csv.field_size_limit(min(2 * MAX_FIELD, sys.maxsize))
     held: Record | None = None
@@ -98,7 +98,7 @@ class _Header(NamedTuple):
 class _Table:
     """One file: its dialect and header, and the rows below."""
 
-    def __init__(self, stream: TextIO, path: Path, name: str, columns: Columns) -> None:
+    def __init__(self, stream: TextIO, path: File, name: str, columns: Columns) -> None:
         self._lines, self._name, self._columns = _Lines(stream), name, columns
         self._prefer = "\t" if ".tsv" in path.suffixes else ","
         self._header: list[str] = []

@@ -6,11 +6,13 @@ Kinds are known by the suffix. What is not read is gathered by kind, so that ten
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tasks.corpus.records import BadRecord
+from tasks.corpus.remote import File, Place, Remote
 from tasks.corpus.streams import PACKED
 
 TEXTS = (".txt", ".text", ".md", ".markdown")
@@ -52,7 +54,7 @@ class Unread:
             yield BadRecord(names[0], UNREAD, f"{what}: {listed}", count=count, whole=True)
 
 
-def kind_of(path: Path) -> str | None:
+def kind_of(path: File) -> str | None:
     """The suffix that says how to read a file, without that of its packing; None for a kind that is not read."""
     stem, suffix = os.path.splitext(path.name.lower())  # noqa: PTH122 - several times as fast, and asked of every file
     packed = suffix in PACKED
@@ -60,18 +62,24 @@ def kind_of(path: Path) -> str | None:
     return kind if kind in KINDS and not (packed and kind in WHOLE) else None
 
 
-def name_of(file: Path, corpus: Path) -> str:
+def name_of(file: File, corpus: Path | Place) -> str:
     """A file within its corpus, in characters that every table can hold; no two files have the same."""
-    path, folder = os.fspath(file), os.fspath(corpus)
-    name = file.name if path == folder else path.removeprefix(folder.rstrip("/") + "/")
+    if isinstance(file, Remote):
+        name = file.within
+    else:
+        path, folder = os.fspath(file), os.fspath(corpus if isinstance(corpus, Path) else corpus.path)
+        name = file.name if path == folder else path.removeprefix(folder.rstrip("/") + "/")
     return name if name.isascii() else name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def files_of(path: Path) -> Iterator[Path | BadRecord]:
+def files_of(path: Path | Place) -> Iterator[File | BadRecord]:
     """The files to read, sorted by folder and name, then a record for every reason why others are not.
 
     Linked folders come last, each once, wherever they are linked from; only regular files are files to read.
     """
+    if isinstance(path, Place):
+        yield from _files_there(path)
+        return
     if not path.is_dir():
         special = _not_regular(path)
         yield (
@@ -80,7 +88,7 @@ def files_of(path: Path) -> Iterator[Path | BadRecord]:
             else path
         )
         return
-    unread, cards = Unread(), _Cards(path)
+    unread, cards = Unread(), _Cards(lambda: _below(path, path, Unread()))
     for file in _below(path, path, unread):
         why = _why_not(file, cards)
         if why:
@@ -90,12 +98,30 @@ def files_of(path: Path) -> Iterator[Path | BadRecord]:
     yield from unread.records()
 
 
-def _why_not(file: Path, cards: "_Cards") -> str | None:
+def _files_there(place: Place) -> Iterator[File | BadRecord]:
+    """The files of an object store, with the same reasons; there are neither links nor devices."""
+    unread, every = Unread(), partial(place.below, lambda name: bool(_HIDDEN.match(name.rpartition("/")[2])))
+    cards = _Cards(every)
+
+    def hidden(name: str) -> bool:
+        if found := bool(_HIDDEN.match(name.rpartition("/")[2])):
+            unread.add("not read because hidden names are no documents", f"{name}/")
+        return found
+
+    for file in place.below(hidden):
+        if why := _why_not(file, cards):
+            unread.add(why, name_of(file, place))
+        else:
+            yield file
+    yield from unread.records()
+
+
+def _why_not(file: File, cards: "_Cards") -> str | None:
     """Why a file is not read, as it goes on after "a file"; None for one that is."""
     name = file.name
     if _HIDDEN.match(name):
         return "not read because hidden names are no documents"
-    special = _not_regular(file)
+    special = _not_regular(file) if isinstance(file, Path) else None
     if special:
         return f"not read: {special}"
     if _LICENCES.fullmatch(name) or (_CARDS.fullmatch(name) and cards.beside_data()):
@@ -159,16 +185,15 @@ def _unlisted(error: OSError, corpus: Path, unread: Unread) -> None:
 class _Cards:
     """Whether a README is a card: it is where the source has tables. Looked up when the first one is met."""
 
-    def __init__(self, corpus: Path) -> None:
-        self._corpus = corpus
+    def __init__(self, below: Callable[[], Iterable[File]]) -> None:
+        self._below = below
         self._beside: bool | None = None
 
     def beside_data(self) -> bool:
         """Whether there are tables below the source."""
         if self._beside is None:
-            below = _below(self._corpus, self._corpus, Unread())
             self._beside = any(
                 kind_of(file) in TABLES and not (_HIDDEN.match(file.name) or _CARDS.fullmatch(file.name))
-                for file in below
+                for file in self._below()
             )
         return self._beside

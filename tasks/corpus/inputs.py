@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from schemas.config import CorpusConfig
 from tasks.corpus.files import name_of
 from tasks.corpus.hub import read_hub, revision_of
-from tasks.corpus.readers import HUB, files_below, read_file
+from tasks.corpus.readers import HUB, corpus_at, files_below, read_file
 from tasks.corpus.records import BadRecord, Columns, Record
+from tasks.corpus.remote import File, Remote
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Input:
 
     Attributes:
         name: within the corpus; no two have the same.
-        stamp: size and time of the last change of a file, the revision of a dataset.
+        stamp: size and time of the last change of a file (in an object store its own mark), the revision of a dataset.
         path: None for a dataset.
     """
 
     name: str
     stamp: str
-    path: Path | None
+    path: File | None
     records: Callable[[], Iterator[Record]]
 
 
@@ -45,7 +45,7 @@ def inputs_of(source: str, config: CorpusConfig) -> Iterator[Input | BadRecord]:
         records = partial(read_hub, name, columns, config.hub_config, config.hub_split)
         yield Input(f"{HUB}{name}", revision_of(name), None, records)
         return
-    path = Path(source).expanduser()
+    path = corpus_at(source)
     for found in files_below(path):
         if isinstance(found, BadRecord):
             yield found
@@ -53,7 +53,9 @@ def inputs_of(source: str, config: CorpusConfig) -> Iterator[Input | BadRecord]:
             yield Input(name_of(found, path), _stamp(found), found, partial(read_file, found, path, columns))
 
 
-def _stamp(file: Path) -> str:
+def _stamp(file: File) -> str:
+    if isinstance(file, Remote):
+        return file.stamp
     try:
         status = file.stat()
     except OSError as error:  # it becomes a reject when its turn comes

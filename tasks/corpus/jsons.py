@@ -8,12 +8,12 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from tasks.corpus.jsonvalues import MAX_RECORD, Aside, Broken, decode, loads, values, why
 from tasks.corpus.records import NOT_UTF8, BadRecord, Columns, Place, RawDocument, Record, from_row
-from tasks.corpus.streams import DamagedFile, head_of, open_bytes, open_text
+from tasks.corpus.remote import File
+from tasks.corpus.streams import DamagedFile, head_of, is_plain, open_bytes, open_raw, open_text
 
 _HEAD = 2**18
 _SPACE = " \t\n\r\ufeff"
@@ -25,7 +25,7 @@ _DATA = re.compile(
 _BRACKETS = re.compile(rb'"(?:[^"\\\n]|\\.)*"|([\[{])|([\]}])')
 
 
-def read_jsonl(path: Path, name: str, columns: Columns) -> Iterator[Record]:
+def read_jsonl(path: File, name: str, columns: Columns) -> Iterator[Record]:
     """One document a line; a line that is none is told by its number and the others go on."""
     last: tuple[Place, bytes] | None = None
     try:
@@ -33,7 +33,7 @@ def read_jsonl(path: Path, name: str, columns: Columns) -> Iterator[Record]:
             if _opens_list(stream):
                 yield from _from_values(path, name, columns)
                 return
-            plain = isinstance(stream.raw, io.FileIO)  # neither packed nor of another encoding
+            plain = is_plain(stream)
             lines = _Lines(stream)
             for number, line in lines:
                 place = Place(name, "line", number, lines.at if plain else None)
@@ -49,9 +49,9 @@ def read_jsonl(path: Path, name: str, columns: Columns) -> Iterator[Record]:
     yield from _last(last, columns)
 
 
-def read_line(path: Path, place: Place, columns: Columns) -> Iterator[Record]:
+def read_line(path: File, place: Place, columns: Columns) -> Iterator[Record]:
     """The records of a line (or of the value that begins there) that is known by its byte in a plain file."""
-    with path.open("rb") as stream:
+    with io.BufferedReader(open_raw(path)) as stream:
         stream.seek(place.at or 0)
         lines = _Lines(stream, int(place.number) - 1)
         _, line = next(iter(lines), (0, None))
@@ -182,7 +182,7 @@ def _side_by_side(place: Place, text: str, columns: Columns, error: Exception) -
         yield BadRecord(rest_of.source, "malformed", f"{place} goes on after its value with what is not JSON")
 
 
-def read_json(path: Path, name: str, columns: Columns) -> Iterator[Record]:
+def read_json(path: File, name: str, columns: Columns) -> Iterator[Record]:
     """One document an item of a list, or of `data`; JSON lines under the name of .json are common and work too."""
     head = head_of(path, _HEAD).lstrip(_SPACE)
     opening = _LIST.match(head) or _DATA.match(head)
@@ -201,7 +201,7 @@ def _opens_list(stream: BinaryIO) -> bool:
     return bool(end) and head.startswith(b"[") and (not first[1:].strip() or first.rstrip().endswith(b","))
 
 
-def _from_values(path: Path, name: str, columns: Columns) -> Iterator[Record]:
+def _from_values(path: File, name: str, columns: Columns) -> Iterator[Record]:
     with open_text(path) as stream:
         head = stream.read(_HEAD).lstrip(_SPACE)
         opening = _DATA.match(head)

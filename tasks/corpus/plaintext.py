@@ -3,10 +3,10 @@
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from tasks.corpus import wikitext
 from tasks.corpus.records import BadRecord, Columns, RawDocument, Record, document
+from tasks.corpus.remote import File
 from tasks.corpus.streams import PACKED, UNDECODED, open_text
 from tasks.corpus.titles import titled
 from tasks.corpus.webpages import read_html
@@ -16,7 +16,7 @@ _PAGE = re.compile(r"\s*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 PART_CHARS = 8 * 2**20  # beyond any book; a larger file is read in parts that end with a paragraph
 
 
-def read_text(path: Path, name: str, columns: Columns) -> Iterator[Record]:
+def read_text(path: File, name: str, columns: Columns) -> Iterator[Record]:
     """The documents of a .txt or .md file; `columns` plays no part here."""
     for first_line, text, alone in _parts(path):
         source = name if alone else f"{name}:{first_line}"
@@ -36,7 +36,7 @@ def read_text(path: Path, name: str, columns: Columns) -> Iterator[Record]:
             yield RawDocument(source, found.title or readable(path), found.text)
 
 
-def readable(path: Path) -> str | None:
+def readable(path: File) -> str | None:
     """A file's name as a title: `jack-sheppard.txt` is "Jack sheppard". A numbered name (`article-059.txt`) says
     nothing of what is in it, and a model asked for a question about "Article 059" writes one: no title."""
     stem, suffix = os.path.splitext(path.name)  # noqa: PTH122 - as in files.py
@@ -47,7 +47,7 @@ def readable(path: Path) -> str | None:
     return words[:1].upper() + words[1:]
 
 
-def _parts(path: Path) -> Iterator[tuple[int, str, bool]]:
+def _parts(path: File) -> Iterator[tuple[int, str, bool]]:
     """(first line's number, text, whether it is all there is): articles of a WikiText file, parts of a huge one."""
     lines: list[str] = []
     size, first_line, articles = 0, 1, False

@@ -13,13 +13,15 @@ from tasks.corpus.hub import read_hub
 from tasks.corpus.jsons import read_json, read_jsonl
 from tasks.corpus.plaintext import read_text
 from tasks.corpus.records import BadRecord, Columns, Record, damaged
+from tasks.corpus.remote import File, Place, place
 from tasks.corpus.streams import DamagedFile
 from tasks.corpus.tables import read_arrow, read_parquet
 from tasks.corpus.webpages import read_html
+from tasks.storage.remote import is_url
 
 HUB = "hf:"
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "corpora"
-Reader = Callable[[Path, str, Columns], Iterator[Record]]
+Reader = Callable[[File, str, Columns], Iterator[Record]]
 _READERS: dict[str, Reader] = {
     **dict.fromkeys(TEXTS, read_text),
     **dict.fromkeys(PAGES, read_html),
@@ -39,7 +41,7 @@ def read(
     hub_config: str | None = None,
     hub_split: str = "train",
 ) -> Iterator[Record]:
-    """The documents of a file, of a folder and all below it, or of `hf:owner/name`, one at a time.
+    """The documents of a file, of a folder and all below it (here or at a URL), or of `hf:owner/name`, one at a time.
 
     A source that is not there is told at once. What is wrong inside a file, or with a whole one, is a `BadRecord` among
     the others. Files are read in the order of their names.
@@ -48,32 +50,38 @@ def read(
         UserError: nothing there to read, or a dataset on the hub has no such column; one line that names the mend.
     """
     if not source.removeprefix(HUB).strip():
-        raise UserError("no corpus is named: it takes a file, a folder or hf:owner/name")
+        raise UserError("no corpus is named: it takes a file, a folder, its URL or hf:owner/name")
     columns = Columns(text_column, title_column)
     if source.startswith(HUB):
         return read_hub(source.removeprefix(HUB), columns, hub_config, hub_split)
-    path = Path(source).expanduser()
+    path = corpus_at(source)
     return itertools.chain.from_iterable(read_file(file, path, columns) for file in files_below(path))
 
 
-def files_below(path: Path) -> Iterator[Path | BadRecord]:
+def corpus_at(source: str) -> Path | Place:
+    """Where a corpus lies: here, or in an object store."""
+    return place(source) if is_url(source) else Path(source).expanduser()
+
+
+def files_below(path: Path | Place) -> Iterator[File | BadRecord]:
     """What is to be read of a source, or not; the first that is to be is looked for right away.
 
     Raises:
         UserError: nothing is there, or nothing of a kind that can be read.
     """
-    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long, or holds a NUL
-        raise _missing(path)
-    if path.is_file() and not kind_of(path):
-        raise UserError(f"{path} is of no kind that can be read: {SAID_KINDS}")
+    if isinstance(path, Path):
+        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long, or holds a NUL
+            raise _missing(path)
+        if path.is_file() and not kind_of(path):
+            raise UserError(f"{path} is of no kind that can be read: {SAID_KINDS}")
     found = files_of(path)
     first = next(found, None)
     if first is None:
-        raise UserError(f"{path} has no file that can be read: {SAID_KINDS}")
+        raise UserError(f"{path if isinstance(path, Path) else path.url} has no file that can be read: {SAID_KINDS}")
     return itertools.chain([first], found)
 
 
-def read_file(found: Path | BadRecord, corpus: Path, columns: Columns) -> Iterator[Record]:
+def read_file(found: File | BadRecord, corpus: Path | Place, columns: Columns) -> Iterator[Record]:
     """The records of a file, at least one; what ends its reading is the last of them."""
     if isinstance(found, BadRecord):
         yield found

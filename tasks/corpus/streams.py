@@ -12,10 +12,11 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TextIO
 
 from backports import zstd
+
+from tasks.corpus.remote import File, Remote
 
 UNDECODED = re.compile("[\udc80-\udcff]")  # what `open_text` makes of a byte that is not UTF-8
 PACKED = (".gz", ".zst", ".zstd", ".xz", ".bz2")
@@ -216,9 +217,19 @@ def _undecoded(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("pop_undecoded", _undecoded)
 
 
-def open_bytes(path: Path) -> "io.BufferedReader[Any]":
+def open_raw(path: File) -> io.RawIOBase:
+    """The bytes of a file as they are, wherever it lies."""
+    return path.open() if isinstance(path, Remote) else io.FileIO(path)
+
+
+def is_plain(stream: "io.BufferedReader[Any]") -> bool:
+    """Whether what `open_bytes` gave is the file itself, neither packed nor of another encoding."""
+    return not isinstance(stream.raw, (_Unpacked, _Recoded))
+
+
+def open_bytes(path: File) -> "io.BufferedReader[Any]":
     """The file as UTF-8, unpacked on the way. Closing it raises `DamagedFile` where it could not be read to its end."""
-    packed = io.BufferedReader(io.FileIO(path), _BUFFER)
+    packed = io.BufferedReader(open_raw(path), _BUFFER)
     head = packed.peek(16)[:16]
     unpacker = _unpacker(head)
     stream = io.BufferedReader(_Unpacked(packed, *unpacker), _BUFFER) if unpacker else packed
@@ -226,7 +237,7 @@ def open_bytes(path: Path) -> "io.BufferedReader[Any]":
     return io.BufferedReader(_Recoded(stream, encoding), _BUFFER) if encoding else stream
 
 
-def open_text(path: Path, newline: str | None = None) -> TextIO:
+def open_text(path: File, newline: str | None = None) -> TextIO:
     """The file as text. A byte that is not UTF-8 becomes a lone surrogate, so that one bad row spoils no other."""
     stream = open_bytes(path)
     marked = stream.peek(1)[:1] == codecs.BOM_UTF8[:1]  # to look for the mark costs as much as to decode
@@ -234,7 +245,7 @@ def open_text(path: Path, newline: str | None = None) -> TextIO:
     return io.TextIOWrapper(stream, encoding=encoding, errors="surrogateescape", newline=newline)
 
 
-def head_of(path: Path, chars: int) -> str:
+def head_of(path: File, chars: int) -> str:
     """The beginning of a text; of a damaged file as much as can be read."""
     head = ""
     with contextlib.suppress(DamagedFile), open_text(path) as stream:

@@ -1,23 +1,40 @@
 """Parquet and Arrow: columns are known before the rows, and one bad value costs its row alone."""
 
+import io
 from collections.abc import Collection, Iterator
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 from tasks.corpus.csvs import no_column
 from tasks.corpus.records import BadRecord, Columns, Place, Record, damaged, from_row
+from tasks.corpus.remote import File, Remote
 
 _BATCH_ROWS, _BATCH_BYTES = 64, 8 * 2**20  # a row may be a whole book, and a batch is of few books
 _UNREADABLE = object()  # in the place of a value that cannot be converted
 
 
-def read_parquet(path: Path, name: str, columns: Columns) -> Iterator[Record]:
-    """One document a row; only the text and the title are read, a batch of rows at a time."""
-    import pyarrow as pa
+@contextmanager
+def _parquet(path: File) -> Iterator[Any]:
+    """A file of Parquet, whose columns are read a mebibyte at a time."""
     import pyarrow.parquet as pq
 
-    try:
+    if isinstance(path, Remote):
+        with (
+            io.BufferedReader(path.open()) as source,
+            pq.ParquetFile(source, pre_buffer=False, buffer_size=2**20) as file,
+        ):
+            yield file
+    else:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
+            yield file
+
+
+def read_parquet(path: File, name: str, columns: Columns) -> Iterator[Record]:
+    """One document a row; only the text and the title are read, a batch of rows at a time."""
+    import pyarrow as pa
+
+    try:
+        with _parquet(path) as file:
             schema = file.schema_arrow
             refused = _refused(name, schema, columns)
             if refused:
@@ -41,11 +58,9 @@ def read_parquet(path: Path, name: str, columns: Columns) -> Iterator[Record]:
         yield _unread(error, name, "Parquet")
 
 
-def read_parquet_rows(path: Path, name: str, columns: Columns, rows: Collection[int]) -> Iterator[Record]:
+def read_parquet_rows(path: File, name: str, columns: Columns, rows: Collection[int]) -> Iterator[Record]:
     """Some rows of a file that `read_parquet` has read, by their numbers: only their row groups are opened."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
+    with _parquet(path) as file:
         wanted = [column for column in (columns.text, columns.title) if column in file.schema_arrow.names]
         number = 0
         for group in range(file.metadata.num_row_groups):
@@ -62,13 +77,17 @@ def read_parquet_rows(path: Path, name: str, columns: Columns, rows: Collection[
                     break
 
 
-def read_arrow(path: Path, name: str, columns: Columns) -> Iterator[Record]:
+def read_arrow(path: File, name: str, columns: Columns) -> Iterator[Record]:
     """One document a row of an Arrow file: of the form with a footer, or of the stream that `datasets` writes."""
     import pyarrow as pa
 
     number = 0
     try:
-        with pa.memory_map(str(path)) as source:
+        with (
+            pa.PythonFile(io.BufferedReader(path.open()))
+            if isinstance(path, Remote)
+            else pa.memory_map(str(path)) as source
+        ):
             for batch in _batches(source):
                 refused = _refused(name, batch.schema, columns)
                 if refused:

@@ -1,15 +1,15 @@
 """HTML: the main text of a page, without its menus and footers, by resiliparse (which DCLM's corpus is made with)."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from tasks.corpus.records import NOT_UTF8, BadRecord, Columns, RawDocument, Record, damaged
+from tasks.corpus.remote import File
 from tasks.corpus.streams import UNDECODED, open_text
 
 MAX_PAGE = 32 * 2**20  # characters; what is larger is a dump, and no page
 
 
-def read_html(path: Path, name: str, columns: Columns) -> Iterator[Record]:
+def read_html(path: File, name: str, columns: Columns) -> Iterator[Record]:
     """The one document of a page; `columns` plays no part here."""
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree

@@ -13,9 +13,12 @@ from schemas.errors import UserError
 from schemas.ids import content_id
 from schemas.load import did_you_mean
 from schemas.version import package_version
+from tasks.models.contents import MANIFEST
+from tasks.models.fetching import forget
 from tasks.models.gate import Decision
-from tasks.models.resolve import weight_files
-from tasks.storage.places import below_root, located
+from tasks.models.weights import weight_files
+from tasks.storage.places import TRAINING, at, below_root, located
+from tasks.storage.remote import is_url
 from tasks.storage.store import Row, Store
 
 STATUS = {"promote": "promoted", "hold": "held", "roll_back": "rolled_back"}
@@ -72,7 +75,7 @@ def require_standing(store: Store) -> Standing:
                 f"{now.model_id}, which stands in {store.run}, was made anew by its round: say from which one to go on "
                 f"with `pop promote` (pop models --run {store.run})"
             )
-        _require_weights(now.model_id or "", now.path)
+        _require_weights(store, now.model_id or "", now.path)
     return now
 
 
@@ -162,7 +165,7 @@ def promote(store: Store, wanted: str) -> Row:
         UserError: there is no such model, or its weights were removed.
     """
     row = find(store, wanted)
-    _require_weights(row["model_id"], row["path"])
+    _require_weights(store, row["model_id"], row["path"])
     decision = Decision("promote", "promoted by hand", "by hand")
     return record(store, row["round"], row, decision, "user", Standing(row["model_id"], row["path"]))
 
@@ -179,14 +182,37 @@ def rollback(store: Store) -> Row:
     row = find(store, now.model_id)
     before = parent_of(store, row)
     if before.path:
-        _require_weights(before.model_id or "", before.path)
+        _require_weights(store, before.model_id or "", before.path)
     decision = Decision("roll_back", "rolled back by hand", "by hand")
     return record(store, row["round"], row, decision, "user", before)
 
 
-def _require_weights(model_id: str, path: str) -> None:
-    if not weight_files(Path(path)):
-        raise UserError(f"the weights of {model_id} are not in {path} any more (gate.keep_unpromoted)")
+def _require_weights(store: Store, model_id: str, path: str) -> None:
+    if has_weights(store, path):
+        return
+    if not store.local and not is_url(path):
+        raise UserError(
+            f"the weights of {model_id} are in {path} on the machine that trained it, and not in {store.root}: the "
+            "same round again, there, sends them"
+        )
+    raise UserError(f"the weights of {model_id} are not in {path} any more (gate.keep_unpromoted)")
+
+
+def has_weights(store: Store, path: str) -> bool:
+    """Whether a model's weights are where a run says that they are; nothing of them is read."""
+    return bool(_weights_at(store, path))
+
+
+def _weights_at(store: Store, path: str) -> list[str]:
+    """The paths of a model's weight files, after that of its manifest in an object store."""
+    if not is_url(path):
+        return [str(file) for file in weight_files(Path(path))]
+    try:
+        names = store.fs.ls(folder := at(store, path), detail=False)
+    except FileNotFoundError:
+        return []
+    found = sorted(name for name in names if name.endswith(".safetensors"))
+    return [name for name in names if found and name == f"{folder}/{MANIFEST}"] + found
 
 
 def prune(store: Store, keep: int) -> list[str]:
@@ -200,12 +226,26 @@ def prune(store: Store, keep: int) -> list[str]:
     candidates = [row for row in models if row["status"] in ("held", "rolled_back") and row["model_id"] not in kept]
     removed = []
     for row in sorted(candidates, key=lambda row: -row["round"])[keep:]:
-        own = Path(row["path"]).is_relative_to(store.workdir)  # never those of the root that this one is a copy of
-        files = weight_files(Path(row["path"])) if own else []
-        for file in files:
-            file.unlink()
-        removed += [row["path"]] if files else []
+        if files := _weights_at(store, row["path"]) if _own(store, row["path"]) else []:
+            _remove(store, row, files)
+            removed.append(row["path"])
     return removed
+
+
+def _own(store: Store, path: str) -> bool:
+    """Whether a model lies in the run itself, and not in that of a root which this one is a copy of."""
+    return path.startswith((f"{store.workdir}/", f"{store.root.rstrip('/')}/{store.run}/"))
+
+
+def _remove(store: Store, row: Row, files: Sequence[str]) -> None:
+    """Remove a model's weights; in an object store its manifest goes first, and this machine's copies last."""
+    if is_url(row["path"]):
+        for file in files:
+            store.fs.rm_file(file)
+        forget(row["path"])
+        files = [str(file) for file in weight_files(store.workdir / TRAINING / f"round={row['round']:03d}" / "model")]
+    for file in files:
+        Path(file).unlink()
 
 
 def lineage(store: Store) -> list[Row]:
@@ -220,7 +260,7 @@ def lineage(store: Store) -> list[Row]:
             "round": row["round"], "model_id": row["model_id"], "parent": parent.model_id if parent.path else BASE,
             "status": row["status"], "stands": row["model_id"] == now.model_id, "value": decided.get("value"),
             "low": decided.get("low"), "high": decided.get("high"), "metric": decided.get("metric"),
-            "weights": bool(weight_files(Path(row["path"]))), "path": row["path"], "reason": row["reason"],
+            "weights": has_weights(store, row["path"]), "path": row["path"], "reason": row["reason"],
         })  # fmt: skip
     return found
 

@@ -1,23 +1,22 @@
 """From a model's name in the config to weights on disk and an identity that changes when the weights do."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.config import Config
 from schemas.errors import UserError
-from schemas.ids import content_id
 from schemas.roles import ModelConfig
 from schemas.section import FROZEN
 from tasks.engine.parameters import with_params
+from tasks.models.fetching import fetch
 from tasks.models.templated import with_template
-from tasks.processes.guarded import state_dir
+from tasks.models.weights import weight_files, weights_hash
 from tasks.storage.hub import hub_error
 from tasks.storage.jsonfile import read_json
 from tasks.storage.manifests import first_policy
-from tasks.storage.store import Store, publish_local
+from tasks.storage.remote import is_url
+from tasks.storage.store import Store
 
 BUILT_IN = "smollm2-135m-instruct"
 FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # of a model on the hub
@@ -33,12 +32,14 @@ class Resolved:
     Attributes:
         changed: parts (see `tasks.models.parts`) that are not those which the run first met the weights with; they
             stand in the identity.
+        url: where `path` was fetched from; whoever needs it on another machine fetches it there too.
     """
 
     identity: str
     path: str | None
     weights: str = ""
     changed: tuple[str, ...] = ()
+    url: str | None = None
 
     @property
     def served(self) -> str:
@@ -59,16 +60,18 @@ def with_frozen(config: Config, store: Store, round_: int) -> Config:
 
 
 def resolve(name: str, config: Config, say: Say) -> Resolved:
-    """Find (for the built-in model: fetch) a model's weights.
+    """Find (for the built-in model, the hub's, and one in an object store: fetch) a model's weights.
 
     Raises:
         UserError: a folder without weights or configuration, or a chat template that cannot be had.
+        DependencyError: it cannot be fetched now.
     """
     found, model = _found(name, config, say), config.models[name]
     path = found.path
     if path is not None and model.chat_template:
         path = str(with_template(name, Path(path), model.chat_template))
-    return Resolved(with_params(found.identity, model), path, found.identity)
+    url = found.url if path == found.path else None
+    return Resolved(with_params(found.identity, model), path, found.identity, url=url)
 
 
 def _found(name: str, config: Config, say: Say) -> Resolved:
@@ -83,6 +86,10 @@ def _found(name: str, config: Config, say: Say) -> Resolved:
 
         folder = default_model(say)
         return Resolved(f"{BUILT_IN}:{weights_hash(folder)[:16]}", str(folder))
+    if is_url(model.path):
+        folder = fetch(model.path, say, f"models.{name}.path")
+        _require_whole(name, folder)
+        return Resolved(f"weights:{weights_hash(folder)[:24]}", str(folder.resolve()), url=model.path)
     return _folder_or_hub(name, model)
 
 
@@ -93,7 +100,7 @@ def _folder_or_hub(name: str, model: ModelConfig) -> Resolved:
         _require_whole(name, folder)
         return Resolved(f"weights:{weights_hash(folder)[:24]}", str(folder.resolve()))
     if model.path.startswith((".", "/", "~")) or model.path.count("/") != 1:
-        known = f"a folder, {BUILT_IN!r}, or owner/name on the hub"
+        known = f"a folder, {BUILT_IN!r}, owner/name on the hub, or the URL of a folder in an object store"
         raise UserError(f"models.{name}.path: there is no folder {model.path}; give {known}")
     return _from_hub(name, model)
 
@@ -139,24 +146,3 @@ def _from_hub(name: str, model: ModelConfig) -> Resolved:
     _require_whole(name, Path(folder))
     # the snapshot's folder is named by its commit
     return Resolved(f"hub:{model.path}@{Path(folder).name}", folder)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a model's weights, in order."""
-    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-
-
-def weights_hash(folder: Path) -> str:
-    """SHA-256 over a model folder's weight files; remembered by name, size and time, since it reads gigabytes."""
-    files = weight_files(folder)
-    stamp = content_id("stamp", [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files])
-    memory = state_dir() / "weights" / f"{stamp}.json"
-    if memory.exists():
-        return str(json.loads(memory.read_text(encoding="utf-8"))["sha256"])
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as handle:
-            while block := handle.read(1 << 22):
-                digest.update(block)
-    publish_local(memory, json.dumps({"sha256": digest.hexdigest()}).encode())
-    return digest.hexdigest()

@@ -22,6 +22,9 @@ DESCRIPTIONS = (
 )
 
 
+SHARD = "5GB"  # of weights a file: what a killed copy of the model to an object store costs
+
+
 def parent_dtype(parent: Path) -> Any:
     """The dtype that the parent's weights are stored in."""
     import torch
@@ -66,7 +69,7 @@ def load_trained(parent: Path, saved: Path) -> Any:
 def finish(parent: Path, saved: Path, output: Path) -> None:
     """Write the model to `output`, replacing what is there."""
     shutil.rmtree(output, ignore_errors=True)
-    load_trained(parent, saved).to(parent_dtype(parent)).save_pretrained(output)
+    load_trained(parent, saved).to(parent_dtype(parent)).save_pretrained(output, max_shard_size=SHARD)
     for pattern in DESCRIPTIONS:
         for path in parent.glob(pattern):
             shutil.copyfile(path, output / path.name)

@@ -15,6 +15,7 @@ from tasks.engine.server import free_port
 
 ENV = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "150", "PYTHONPATH": ""}
 _START_SEC = 180.0
+TRIES = 3
 
 
 class Cluster:
@@ -49,7 +50,13 @@ class Cluster:
 
     def add(self) -> None:
         """A node more; returns when it is there."""
-        self.nodes.append(self._start(self._cpus, f"--address={self.address}"))
+        for left in reversed(range(TRIES)):
+            try:
+                self.nodes.append(self._start(self._cpus, f"--address={self.address}"))
+                return
+            except RuntimeError:  # on a busy machine Ray may find its own start too slow
+                if not left:
+                    raise
 
     def _start(self, cpus: int, *more: str) -> "subprocess.Popen[bytes]":
         command = [self._ray, "start", "--block", "--disable-usage-stats", "--object-store-memory=80000000"]

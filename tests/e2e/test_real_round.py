@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.learning import likelier
 from benchmarks.learning.margins import OFFLINE
-from tasks.models.resolve import weight_files
+from tasks.models.weights import weight_files
 from tasks.processes.guarded import state_dir
 from tasks.runtime import runtime_dir, runtime_python
 from tasks.storage.db import connect

@@ -1,8 +1,6 @@
 """A run in an object store: a real S3-compatible server on loopback, whole rounds, and one writer at a time."""
 
 import asyncio
-import logging
-import os
 import subprocess
 import sys
 import threading
@@ -23,30 +21,6 @@ from tasks.storage.runs import newest_run
 from tasks.storage.store import Store
 from tests.chaos.harness import contents
 from tests.conftest import fake_config
-
-pytest.importorskip("s3fs")
-moto = pytest.importorskip("moto.server")
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """The URL of an empty bucket."""
-    import s3fs
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = moto.ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    before = dict(os.environ)
-    os.environ |= {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }  # fmt: skip
-    s3fs.S3FileSystem().mkdir("pop-runs")
-    yield "s3://pop-runs/deep/runs"
-    server.stop()
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)
