@@ -5,11 +5,13 @@ import json
 from typing import Any
 
 ID_LENGTH = 24
+# made once: json.dumps with options makes one a call
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode
 
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values have equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return _CANONICAL(value)
 
 
 def content_id(kind: str, *parts: Any) -> str:

@@ -77,6 +77,8 @@ class Replicas:
                 replica.in_flight -= 1
 
     def _next(self, asked: set[str]) -> Replica:
+        if len(self._all) == 1:
+            return self._all[0]
         now = time.monotonic()
         able = [replica for replica in self._all if not replica.left_out] or self._all
         return min(able, key=lambda one: (one.url in asked, one.rests_until > now, one.in_flight))

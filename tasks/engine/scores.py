@@ -26,9 +26,9 @@ def target_logprob(choice: Mapping[str, Any], target: Sequence[int]) -> tuple[fl
     """
     entries = choice.get("prompt_logprobs")
     last = entries[-len(target) :] if isinstance(entries, list) and target else []
-    told = [entry.get(str(token)) if isinstance(entry, Mapping) else None
+    told = [entry.get(str(token)) if isinstance(entry, dict) else None
             for entry, token in zip(last, target, strict=False)]  # fmt: skip
-    values = [float(one["logprob"]) for one in told if isinstance(one, Mapping) and _number(one.get("logprob"))]
+    values = [float(one["logprob"]) for one in told if isinstance(one, dict) and _number(one.get("logprob"))]
     if len(values) != len(target) or not values or not all(map(math.isfinite, values)):
         return None, "the server gave no log-probabilities"
     odd = max(values) if max(values) > _ROUNDING else min(values)

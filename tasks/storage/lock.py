@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -58,7 +59,7 @@ def run_lock(store: Store, say: Callable[[str], None] = lambda _: None) -> Itera
 def _inode(folder: Path) -> int | None:
     """The lock file's own number; another one at its path, or none, means that the folder is not the one locked."""
     try:
-        return (folder / ".lock").stat().st_ino
+        return os.stat(f"{folder}/.lock").st_ino  # noqa: PTH116  (asked before every call: Path takes thrice as long)
     except OSError:
         return None
 

@@ -15,7 +15,7 @@ model made up ("first identified in 1969 in the United Kingdom") or says of itse
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from functools import lru_cache
 
 from tasks.texts.measures import sentences, words_of
 from tasks.texts.scripts import HANGUL, UNSPACED
@@ -64,23 +64,23 @@ def evidence_of(fact: str, document: str, title: str | None = None) -> tuple[str
     wanted = terms(fact)
     given = terms(title or "")
     best: tuple[float, int, str | None] = (0.0, 0, None)
-    for passage in _passages(document):
-        there = terms(passage)
-        if not wanted & there:
+    for passage, there in _passages(document):
+        if wanted.isdisjoint(there):
             continue
         best = max(best, (_share(wanted, there | given), -len(passage), passage), key=lambda found: found[:2])
     return best[2], best[0]
 
 
-def _passages(document: str) -> Iterator[str]:
-    """Every sentence, every two and every three in a row."""
+@lru_cache(16)  # all facts of a document, in all tries, are looked for in the same passages
+def _passages(document: str) -> list[tuple[str, set[str]]]:
+    """Every sentence, every two and every three in a row, each with its terms: no term reaches over a space."""
     parts = sentences(document) or [document.strip()]
     text, last = document.rstrip(), parts[-1].rstrip()
     rest = text[text.rfind(last) + len(last) :].strip() if last in text else ""  # what no full stop ends
     parts += [rest] if rest else []
-    for size in range(1, WINDOW + 1):
-        for at in range(max(0, len(parts) - size + 1)):
-            yield " ".join(parts[at : at + size])
+    known = [terms(part) for part in parts]
+    runs = [slice(at, at + size) for size in range(1, WINDOW + 1) for at in range(max(0, len(parts) - size + 1))]
+    return [(" ".join(parts[run]), set().union(*known[run])) for run in runs]
 
 
 def is_quoted(quote: str, document: str) -> bool:

@@ -66,6 +66,11 @@ _DECLINES = re.compile(
     r" not|(?:am|['’]m) (?:not|unable))|\bi am not (?:familiar|programmed|qualified)",
     re.IGNORECASE,
 )
+# one of these is in all that `_DECLINES` finds; looked for first, since most answers have none and it takes a tenth
+_MAY_DECLINE = re.compile(
+    r"\b(?:(?:i|im|we|my)\b|as (?:an?|your) )|outside |beyond |against |violate|appropriate for me",
+    re.IGNORECASE,
+)
 _STEPS_ASIDE = re.compile(
     r"\b(?:sorry|apolog(?:i[sz]e|y|ies)|unfortunately)\b[^.!?]{0,30}$|\bi['’]?(?: a)?m (?:not"
     r"|no) an? (?:\w+ )?(?:doctor"
@@ -103,7 +108,7 @@ def refuses(text: str, problem: str = "") -> bool:
     if len(text) > 12 * LONGEST or length(text) > LONGEST:
         return False
     text = _QUOTED.sub(" ", text) if not _QUOTED.fullmatch(text.strip()) else text  # who is quoted has not been asked
-    if not _DECLINES.search(text):
+    if not _MAY_DECLINE.search(text) or not _DECLINES.search(text):
         return False
     asked = set(re.findall(r"\w+", problem.casefold())) | _EMPTY
     left: set[str] = set()

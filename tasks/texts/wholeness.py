@@ -42,6 +42,7 @@ _LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 _RUNS = re.compile(r"\n{3,}|[^\S\n]{2,}")
+_WORDS_AT_END = 16  # characters: longer than all that `_OPEN` and `_DANGLING` know; they look nowhere else
 _LOOKED_AT = 1500  # characters at the end: no more decides, and no text takes long
 _SHORT = 3 * WORD  # "Paris", "42 km": an answer, not the beginning of a sentence
 _LINES = 3  # lines without a full stop are a list or a verse from here on
@@ -58,14 +59,14 @@ def unfinished(text: str, stop: str = "") -> str | None:
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return None
-    said = _CLOSING.sub("", text)
+    said = _CLOSING.sub("", text) if text[-1] in "*_`~]" else text
     if _COLON.search(text) or _COLON.search(said):
         return "it ends in a colon"
     if not said or not lines[-1].strip(" *-•·●–+") or _ends_in_mark(said):
         return "it ends in a list mark"
     if _HEADING.fullmatch(lines[-1]) and len(lines) > 1 and not ends_sentence(said):
         return "it ends in a heading"
-    if _OPEN.search(said) or _dangles(said):
+    if _OPEN.search(said, max(0, len(said) - _WORDS_AT_END)) or _dangles(said):
         return f"it ends in half a sentence ({said[-30:]!r})"
     if _LEAD_IN.fullmatch(_last_sentence(said)):
         return f"it ends in a lead-in ({_last_sentence(said)[:60]!r})"
@@ -76,7 +77,7 @@ def unfinished(text: str, stop: str = "") -> str | None:
 
 def _dangles(text: str) -> bool:
     """Whether it ends in a word that no sentence ends with; "vitamin A" is no sentence."""
-    match = _DANGLING.search(text)
+    match = _DANGLING.search(text, max(0, len(text) - _WORDS_AT_END))
     return match is not None and (match.group(0) not in ("a", "A") or length(text) > _SHORT)
 
 
