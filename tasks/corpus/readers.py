@@ -8,6 +8,7 @@ from pathlib import Path
 
 from schemas.errors import UserError
 from tasks.corpus.csvs import read_csv
+from tasks.corpus.disguises import disguise_of
 from tasks.corpus.files import LINES, PAGES, SAID_KINDS, TEXTS, files_of, kind_of, name_of
 from tasks.corpus.hub import read_hub
 from tasks.corpus.jsons import read_json, read_jsonl
@@ -78,9 +79,13 @@ def read_file(found: Path | BadRecord, corpus: Path, columns: Columns) -> Iterat
     if isinstance(found, BadRecord):
         yield found
         return
-    name, record = name_of(found, corpus), None
+    name, record, kind, first = name_of(found, corpus), None, kind_of(found) or "", True
     try:
-        for record in _READERS[kind_of(found) or ""](found, name, columns):
+        for record in _READERS[kind](found, name, columns):
+            if first and isinstance(record, BadRecord) and (other := disguise_of(found, kind)):
+                yield damaged(name, f"is {other}")
+                return
+            first = False
             yield record
         if record is None:
             yield BadRecord(name, "empty", f"{name} has no rows")

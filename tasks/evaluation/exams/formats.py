@@ -10,6 +10,8 @@
 The first of these columns that a row has decides; `kind` in the configuration overrides it.
 """
 
+import contextlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ PROMPTS = ("prompt", "question", "problem", "instruction", "messages", "turns")
 RUBRICS = ("rubrics", "rubric")
 BASELINES = ("baseline", "baseline_answer")
 GOLDS = ("reference", "reference_answer", "answer", "gold", "target")
+CHOICES = ("choices", "options")
 CATEGORIES = ("cluster", "category", "theme")
 IDS = ("prompt_id", "question_id", "uid", "id")
 ROLES = ("system", "developer", "user", "assistant")
@@ -93,7 +96,12 @@ def read_paper(settings: ExamConfig) -> Paper:
 
 def _first(row: Row, names: Sequence[str]) -> tuple[str, Any] | None:
     """The first of these columns that the row has something in."""
-    return next(((name, row[name]) for name in names if row.get(name) is not None and row[name] != []), None)
+    return next(((name, row[name]) for name in names if _is_there(row.get(name))), None)
+
+
+def _is_there(value: Any) -> bool:
+    """Whether a cell holds something; NaN is how tables of pandas write that it does not."""
+    return value is not None and value != [] and not (isinstance(value, float) and math.isnan(value))
 
 
 def _own_kind(row: Row) -> Kind:
@@ -188,9 +196,34 @@ def _criteria(row: Row) -> tuple[Item, ...]:
 def _golds(row: Row) -> tuple[str, ...]:
     if (found := _first(row, GOLDS)) is None:
         raise BadExam(f"no right answer: one of the columns {', '.join(GOLDS)} is wanted")
-    values = found[1] if isinstance(found[1], list) else [found[1]]
-    numbers = [str(one) if isinstance(one, int | float) and not isinstance(one, bool) else one for one in values]
-    return tuple(_text(one, found[0]) for one in numbers)
+    if among := _first(row, CHOICES):
+        raise BadExam(
+            f"{among[0]} beside the question, which nobody would be shown: write them into the prompt, and "
+            f"{found[0]} as it is to be answered (evaluation.suites has lm_eval for such exams)"
+        )
+    values = found[1] if isinstance(found[1], list) else _listed(found[1])
+    return tuple(_gold(one, found[0]) for one in values)
+
+
+def _listed(value: Any) -> list[Any]:
+    """The right answers of one cell: a CSV file has a list of them as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with contextlib.suppress(ValueError, RecursionError):
+            several = json.loads(value)
+            if several and all(isinstance(one, str) for one in several):
+                return [*several, value]
+    return [value]
+
+
+def _gold(value: Any, name: str) -> str:
+    """A right answer; of a worked solution that ends with `#### 72` (as GSM8K's) what follows the mark."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadExam(f"{name} is {value}: no right answer")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(int(value) if value == int(value) else value)
+    text = _text(value, name)
+    _, mark, result = text.rpartition("\n#### ")
+    return result if mark and result.strip() and "\n" not in result.strip() else text
 
 
 def _baseline(row: Row, answers: dict[str, str]) -> str:
