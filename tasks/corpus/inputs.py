@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from schemas.config import CorpusConfig
+from schemas.names import expanded
 from tasks.corpus.files import name_of
 from tasks.corpus.hub import read_hub, revision_of
 from tasks.corpus.readers import HUB, files_below, read_file
@@ -45,7 +46,7 @@ def inputs_of(source: str, config: CorpusConfig) -> Iterator[Input | BadRecord]:
         records = partial(read_hub, name, columns, config.hub_config, config.hub_split)
         yield Input(f"{HUB}{name}", revision_of(name), None, records)
         return
-    path = Path(source).expanduser()
+    path = expanded(source)
     for found in files_below(path):
         if isinstance(found, BadRecord):
             yield found

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from schemas.errors import UserError
+from schemas.names import expanded
 from tasks.corpus.csvs import read_csv
 from tasks.corpus.disguises import disguise_of
 from tasks.corpus.files import LINES, PAGES, SAID_KINDS, TEXTS, files_of, kind_of, name_of
@@ -53,7 +54,7 @@ def read(
     columns = Columns(text_column, title_column)
     if source.startswith(HUB):
         return read_hub(source.removeprefix(HUB), columns, hub_config, hub_split)
-    path = Path(source).expanduser()
+    path = expanded(source)
     return itertools.chain.from_iterable(read_file(file, path, columns) for file in files_below(path))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import DependencyError, UserError
+from schemas.names import expanded
 from schemas.roles import Sampling
 from tasks.engine.protocol import Engine, Request
 from tasks.evaluation.bench import Bench, Measure, Subject, Tables
@@ -33,7 +34,7 @@ def read_prompts(file: str, limit: int | None) -> list[Row]:
     Raises:
         UserError: there is no such file, or it is not IFEval's.
     """
-    path = Path(file).expanduser()
+    path = expanded(file)
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from schemas.config import Config
 from schemas.errors import UserError
 from schemas.ids import content_id
+from schemas.names import expanded
 from schemas.roles import ModelConfig
 from schemas.section import FROZEN
 from tasks.engine.parameters import with_params
@@ -88,7 +89,7 @@ def _found(name: str, config: Config, say: Say) -> Resolved:
 
 def _folder_or_hub(name: str, model: ModelConfig) -> Resolved:
     assert model.path is not None
-    folder = Path(model.path).expanduser()
+    folder = expanded(model.path)
     if folder.is_dir():
         _require_whole(name, folder)
         return Resolved(f"weights:{weights_hash(folder)[:24]}", str(folder.resolve()))
