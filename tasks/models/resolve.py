@@ -20,6 +20,7 @@ from tasks.storage.jsonfile import read_json
 from tasks.storage.manifests import first_policy
 from tasks.storage.store import Store, publish_local
 
+POINTER = b"version https://git-lfs.github.com/spec/"
 BUILT_IN = "smollm2-135m-instruct"
 FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # of a model on the hub
 Say = Callable[[str], None]
@@ -113,6 +114,11 @@ def _require_whole(name: str, folder: Path) -> None:
         )
     if not (folder / "config.json").exists() or not weight_files(folder):
         raise UserError(f"{setting} is a folder without weights; it needs config.json and *.safetensors")
+    for path in (folder / "config.json", *weight_files(folder), *folder.glob("tokenizer*"), *folder.glob("*.model")):
+        if path.is_file() and _begins(path).startswith(POINTER):
+            raise UserError(
+                f"{setting}: {path.name} is a Git LFS pointer, and not the file itself: run git lfs pull there"
+            )
     # beside *.safetensors, an index of *.bin may have stayed: many repositories hold both, and one is fetched
     indexes = "*.safetensors.index.json" if list(folder.glob("*.safetensors")) else "*.index.json"
     for index in sorted(folder.glob(indexes)):
@@ -121,6 +127,17 @@ def _require_whole(name: str, folder: Path) -> None:
             raise UserError(
                 f"{setting} lacks {len(absent)} of {len(shards)} weight files, the first: {absent[0]}; fetch it again"
             )
+        whole = index.name.removesuffix(".index.json")
+        if shards and whole not in shards and (folder / whole).exists():
+            raise UserError(
+                f"{setting} has its weights twice, in {whole} and in {len(shards)} parts: a server may take the one "
+                "and the trainer the other; move one of them out"
+            )
+
+
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(POINTER))
 
 
 def _from_hub(name: str, model: ModelConfig) -> Resolved:
