@@ -19,6 +19,7 @@ from tasks.evaluation.heldout import NotRun
 from tasks.evaluation.statistics import difference_interval, wilson
 from tasks.processes.guarded import Guarded, in_thread
 from tasks.storage.store import Row
+from tasks.texts.leaks import without_end
 from tasks.texts.thoughts import final_answer
 
 CHECKER = Path(__file__).resolve().with_name("ifeval_check.py")
@@ -57,7 +58,9 @@ async def answers_to(bench: Bench, prompts: list[Row], subject: Subject) -> dict
         message = ({"role": "user", "content": row["prompt"]},)
         call = await engine.chat(Request("evaluate", f"ifeval-{row['key']}", "answer", message, sampling))
         if call.failure is None or call.failure[0] in ("truncated", "empty", "refused"):
-            found[str(row["key"])] = final_answer(call.text)  # what there is, as upstream does, but never the thoughts
+            found[str(row["key"])] = without_end(
+                final_answer(call.text)
+            )  # what there is, as upstream does, but no thoughts
 
     async def work(engine: Engine) -> Tables:
         await asyncio.gather(*(ask(row, engine) for row in prompts))
