@@ -159,7 +159,7 @@ def _plain(generation: Generation, stop: Sequence[str], whole: bool) -> tuple[st
     if failure is None:
         if not text:
             return text, ("empty", "nothing is left after the thoughts"), None
-        if why := leak(text, generation.messages[-1]["content"]):
+        if why := leak(text, "".join(message["content"] for message in generation.messages)):
             return text, ("malformed", why), None
         why = unfinished(text, generation.stopped_at(stop)) if whole else None
         return text, ("unfinished", why) if why else None, None
