@@ -25,7 +25,7 @@ PROMPTS = ("prompt", "question", "problem", "instruction", "messages", "turns")
 RUBRICS = ("rubrics", "rubric")
 BASELINES = ("baseline", "baseline_answer")
 GOLDS = ("reference", "reference_answer", "answer", "gold", "target")
-CHOICES = ("choices", "options")
+UNSHOWN = ("choices", "options", "input", "context", "passage")  # beside the question; nobody would be shown them
 CATEGORIES = ("cluster", "category", "theme")
 IDS = ("prompt_id", "question_id", "uid", "id")
 ROLES = ("system", "developer", "user", "assistant")
@@ -82,7 +82,7 @@ def read_paper(settings: ExamConfig) -> Paper:
     Raises:
         BadExam: the file cannot be used; the line names the row and what is wrong.
     """
-    rows = rows_of(settings.file)
+    rows = [(place, _named(row)) for place, row in rows_of(settings.file)]
     try:
         kind = settings.kind or _kind_of(rows, settings)
         answers = baseline_answers(settings.baseline) if settings.baseline else {}
@@ -92,6 +92,12 @@ def read_paper(settings: ExamConfig) -> Paper:
         raise BadExam(f"evaluation.exams: {settings.file}, {bad}") from None
     count = min(settings.limit or len(prompts), len(prompts))
     return Paper(settings, kind, tuple(prompts[n * len(prompts) // count] for n in range(count)))
+
+
+def _named(row: Row) -> Row:
+    """A row whose columns have the names known here, also where a file has them in capitals or with spaces around."""
+    known = {name: str(name).strip().casefold() for name in row}
+    return {name if short in row else short: row[name] for name, short in known.items()}
 
 
 def _first(row: Row, names: Sequence[str]) -> tuple[str, Any] | None:
@@ -151,7 +157,14 @@ def _text(value: Any, what: str) -> str:
 def _messages(row: Row) -> tuple[dict[str, str], ...]:
     if (found := _first(row, PROMPTS)) is None:
         raise BadExam(f"no prompt: an exam needs one of the columns {', '.join(PROMPTS)} (it has {', '.join(row)})")
+    if (beside := _first(row, UNSHOWN)) and beside[1] != "":
+        raise BadExam(
+            f"{beside[0]} beside the question, which nobody would be shown: write it into the prompt (and a right "
+            "answer as it is to be given), or take the column out"
+        )
     name, value = found
+    if name == "turns" and isinstance(value, list) and all(isinstance(one, str) for one in value):  # as in MT-Bench
+        value = [{"content": one} for one in value]
     if isinstance(value, str):
         return ({"role": "user", "content": _text(value, name)},)
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
@@ -196,11 +209,6 @@ def _criteria(row: Row) -> tuple[Item, ...]:
 def _golds(row: Row) -> tuple[str, ...]:
     if (found := _first(row, GOLDS)) is None:
         raise BadExam(f"no right answer: one of the columns {', '.join(GOLDS)} is wanted")
-    if among := _first(row, CHOICES):
-        raise BadExam(
-            f"{among[0]} beside the question, which nobody would be shown: write them into the prompt, and "
-            f"{found[0]} as it is to be answered (evaluation.suites has lm_eval for such exams)"
-        )
     values = found[1] if isinstance(found[1], list) else _listed(found[1])
     return tuple(_gold(one, found[0]) for one in values)
 
@@ -267,6 +275,7 @@ def _refuse_twins(prompts: Sequence[Prompt]) -> None:
     """The same question twice would count twice in every mean, and its interval would be too narrow."""
     seen: dict[str, str] = {}
     for prompt in prompts:
-        before = seen.setdefault(content_id("prompt", list(prompt.messages)), prompt.place)
+        said = [[message["role"], *message["content"].split()] for message in prompt.messages]
+        before = seen.setdefault(content_id("prompt", said), prompt.place)
         if before != prompt.place:
             raise BadExam(f"{prompt.place}: the same prompt as {before}; leave one of them out")
