@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -15,7 +14,7 @@ from flows.views.display import Display
 from flows.worker import end_with_worker
 from schemas.config import Config
 from schemas.errors import UserError
-from schemas.names import Root, RunName
+from schemas.names import Root, RunName, expanded
 from schemas.roles import ModelConfig
 from tasks.engine.protocol import Engine
 from tasks.evaluate import (
@@ -118,7 +117,7 @@ def by_weights(contest: Contest, models: dict[str, Resolved], display: Display) 
 
 
 def _is_path(wanted: str) -> bool:
-    return "/" in wanted or wanted == BUILT_IN or Path(wanted).expanduser().is_dir()
+    return "/" in wanted or wanted == BUILT_IN or expanded(wanted).is_dir()
 
 
 Named = tuple[ModelConfig, str]  # a model and its id

@@ -27,11 +27,34 @@ DEFAULTS = {
 QUIET = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL"}
 
 
+LEAST_COLUMNS = 40  # narrower, and tables show dots in place of numbers
+
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _no_proxy_for_ourselves() -> None:
+    """Where a proxy is set, what runs on this machine is still reached without it: no proxy could reach it."""
+    if not any(
+        os.environ.get(name) for kind in ("http", "https", "all") for name in (f"{kind}_proxy", f"{kind}_proxy".upper())
+    ):
+        return
+    listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if listed.strip() != "*":
+        named = [one for one in listed.split(",") if one.strip()]
+        both = ",".join([*named, *(one for one in LOOPBACK if one not in named)])
+        os.environ |= {"no_proxy": both, "NO_PROXY": both}
+
+
 def apply(quiet: bool = False) -> None:
     """Put the defaults into the environment where nothing is set; an empty address is none."""
     for name in ("PREFECT_API_URL", "PREFECT_HOME"):
         if os.environ.get(name) == "":
             del os.environ[name]
+    _no_proxy_for_ourselves()
+    columns = os.environ.get("COLUMNS", "")  # 0 is what some shells and schedulers say where there is no terminal
+    if columns.isdigit() and int(columns) < LEAST_COLUMNS:
+        os.environ["COLUMNS"] = "80" if int(columns) == 0 else str(LEAST_COLUMNS)
     # a home that cannot be written is one line of our own, where it matters
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
     for name, value in (DEFAULTS | (QUIET if quiet else {})).items():

@@ -17,7 +17,7 @@ class CorpusConfig(Section):
     """Which documents a round reads."""
 
     source: str = Field("health_care", description="sample corpus, file, folder, URL of one, or hf:owner/name")
-    text_column: str = Field("text", description="column or key that holds the text")
+    text_column: str = Field("text", min_length=1, description="column or key that holds the text")
     title_column: str | None = Field("title", description="column that holds the title; used where it is there")
     hub_config: str | None = Field(None, description="configuration of a dataset on the hub")
     hub_split: str = Field("train", description="split of a dataset on the hub")
@@ -35,6 +35,8 @@ class CorpusConfig(Section):
 
     @model_validator(mode="after")
     def _bounds(self) -> "CorpusConfig":
+        if self.heldout_share == 1:
+            raise ValueError("heldout_share = 1 keeps every document out of training: leave some to train on")
         if self.min_words > self.max_words:
             raise ValueError(f"min_words ({self.min_words}) is above max_words ({self.max_words})")
         return self
@@ -100,6 +102,14 @@ class TrainingConfig(Section):
     save_steps: int = Field(50, ge=0, description="optimizer steps between checkpoints; 0: none")
     seed: int = 42
     timeout_sec: float = Field(86400.0, gt=0.0)
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> "TrainingConfig":
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of micro_batch_size ({self.micro_batch_size})"
+            )
+        return self
 
 
 class EngineConfig(Section):
@@ -174,6 +184,17 @@ class Config(Section):
             if name not in self.models and name != FROZEN:
                 known = ", ".join(sorted({*self.models, FROZEN}))
                 raise ValueError(f"{setting} names the model {name!r}, but models has only: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_differ(self) -> "Config":
+        answer = self.sampling.answer
+        made = not (self.reuse.answers or self.reuse.rubrics or self.reuse.ratings)
+        if self.sampling.answers > 1 and answer.temperature == 0 and not answer.from_model and made:
+            raise ValueError(
+                f"sampling.answers={self.sampling.answers} answers at temperature 0 are all the same and make no pair: "
+                "set sampling.answer.temperature above 0"
+            )
         return self
 
     @model_validator(mode="after")

@@ -44,3 +44,18 @@ def unwritable(path: str | Path, error: OSError) -> PopError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"the disk is full, {path} cannot be written: {AGAIN}")
     return DependencyError(f"cannot write {path} ({error.strerror or error}): mend it, then {AGAIN.partition(', ')[2]}")
+
+
+_STORES = {"botocore", "aiobotocore", "google", "gcsfs", "azure", "adlfs"}  # what fsspec reaches object stores by
+
+
+def of_a_library(error: BaseException) -> PopError | None:
+    """The one line for what a library raises where something outside is missing or away; None for what is a bug."""
+    said = " ".join(str(error).split())[:300] or type(error).__name__
+    if type(error).__module__.partition(".")[0] in _STORES:
+        return DependencyError(f"the object store does not answer as it should ({said}): mend it, then {RETRY}")
+    if isinstance(error, ImportError) and "socksio" in said:
+        return DependencyError(
+            "a SOCKS proxy is set (ALL_PROXY), which is not supported here: unset it, or name an HTTP one"
+        )
+    return None

@@ -1,6 +1,8 @@
 """Names that become folders, and the root that holds them: refused alike by command line, flows and `Store`."""
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -26,6 +28,8 @@ def root_fault(root: str) -> str | None:
     """What is wrong with a root; None where it can be used."""
     if not root.strip():
         return "--root is empty: name the folder or object store URL that holds the runs"
+    if root.startswith("~") and os.path.expanduser(root).startswith("~"):  # noqa: PTH111
+        return f"--root {root}: there is no such home; name another folder"
     if any(not c.isprintable() for c in root):
         return f"--root {root!r} has characters that cannot be printed: name another folder"
     return None
@@ -69,3 +73,8 @@ def _valid_root(root: str) -> str:
 RunName = Annotated[str, Field(pattern=PATTERN, min_length=1, max_length=LONGEST), AfterValidator(_valid_run)]
 Root = Annotated[str, Field(min_length=1), AfterValidator(_valid_root)]
 RoundNumber = Annotated[int, Field(ge=0, le=99_999)]
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with its `~` as a home; one of nobody's (`~gone/x`, or a user without one) stays, and is at no place."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises where there is no such home

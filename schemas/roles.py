@@ -1,7 +1,7 @@
 """Of the configuration: the models, which roles they play, and how their text is drawn."""
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -91,7 +91,7 @@ class Sampling(Section):
     temperature: float = Field(1.0, ge=0.0, le=5.0)
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     max_tokens: Positive = Field(6144, description="tokens to generate at most")
-    stop: tuple[str, ...] = Field((), description="texts at which generation ends")
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), description="texts at which generation ends")
     top_k: int = Field(0, ge=0, description="likeliest tokens to draw from; 0: all")
     min_p: Share = Field(0.0, description="tokens less likely than this share of the likeliest are not drawn; 0: off")
     repetition_penalty: float = Field(1.0, gt=0.0, le=10.0, description="above 1: what was said is less likely; 1: off")

@@ -13,6 +13,7 @@ from tasks.engine.turns import together
 from tasks.prompts import HINT, NAMES, data
 from tasks.staging.plan import Plan
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
+from tasks.texts.leaks import leak, without_end
 from tasks.texts.length import word_count
 from tasks.texts.measures import full_sentences
 from tasks.texts.refusals import refuses
@@ -101,7 +102,7 @@ def judgeable(
         problem: what was asked; to say it again is no answer.
         stop: the stop texts that were asked for; see `unfinished`.
     """
-    final, failure, note = final_answer(generation.text), generation.failure, None
+    final, failure, note = without_end(final_answer(generation.text)), generation.failure, None
     if failure and failure[0] == "truncated" and cut_answers == "sentence" and (kept := full_sentences(final)):
         note = f"{failure[1]}; {CUT}"
         final, failure = kept, None
@@ -110,6 +111,10 @@ def judgeable(
     if not final:
         where = f"the stop text {cut!r} ended it in its thoughts" if (cut := generation.stopped_at(stop)) else None
         return None, "empty", where or "nothing is left after the thoughts"
+    if why := leak(final, problem):
+        return final, "malformed", why
+    if final.casefold() == problem.strip().casefold():
+        return final, "malformed", "it only says the question again"
     if refuses(final, problem):
         return final, "refused", "the model declined to answer"
     if why := unfinished(final, "" if note else generation.stopped_at(stop)):

@@ -15,6 +15,7 @@ from schemas.config import CorpusConfig
 from schemas.errors import CorpusUsedUp, UserError
 from schemas.ids import content_id
 from schemas.load import PROJECT
+from schemas.names import expanded
 from tasks.corpus import Selection, read, select
 from tasks.corpus.drawing import draw
 from tasks.corpus.files import files_of
@@ -58,7 +59,7 @@ def corpus_stamp(config: CorpusConfig) -> str | None:
     if is_url(config.source):
         files = [one for one in inputs_of(config.source, config) if isinstance(one, Input)]
         return content_id("listing", [(one.name, one.stamp) for one in files])
-    path = Path(corpus_source(config.source)).expanduser()
+    path = expanded(corpus_source(config.source))
     if config.source.startswith("hf:") or not there(path):
         return None
     local = sorted(found for found in files_of(path) if isinstance(found, Path))
@@ -72,7 +73,7 @@ def known_stamp(config: CorpusConfig, known: str | None) -> str | None:
     the hidden ones of them, are what they were.
     """
     stamp = corpus_stamp(config)
-    path = Path(corpus_source(config.source)).expanduser()
+    path = expanded(corpus_source(config.source))
     if known is None or stamp in (None, known) or not path.is_dir():
         return stamp
     try:
@@ -84,14 +85,22 @@ def known_stamp(config: CorpusConfig, known: str | None) -> str | None:
 
 
 def _stamp(files: Sequence[Path]) -> str:
-    small = sum(file.stat().st_size for file in files) <= STAMP_BYTES
-    return content_id("corpus", [(file.name, file.stat().st_size, _mark(file, small)) for file in files])
+    small = sum(_size(file) or 0 for file in files) <= STAMP_BYTES
+    return content_id("corpus", [(file.name, _size(file), _mark(file, small)) for file in files])
+
+
+def _size(file: Path) -> int | None:
+    """None for a file that has gone since it was listed: a corpus may be in use by others."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None
 
 
 def _mark(file: Path, small: bool) -> str | int | None:
-    if not small:
-        return file.stat().st_mtime_ns
     try:
+        if not small:
+            return file.stat().st_mtime_ns
         with file.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError:  # without the rights to read it, it is a reject when its turn comes
@@ -112,7 +121,7 @@ def sample_documents(config: CorpusConfig, exclude: Sequence[str] = ()) -> Selec
 
 def _selection(config: CorpusConfig, exclude: Sequence[str], earlier: Iterable[Earlier] = ()) -> Selection:
     if config.index is not None:
-        return draw(Path(config.index).expanduser(), corpus_source(config.source), config, exclude, earlier)
+        return draw(expanded(config.index), corpus_source(config.source), config, exclude, earlier)
     return select(
         records_of(config), documents=config.documents, heldout_documents=config.heldout_documents,
         min_words=config.min_words, max_words=config.max_words, long_texts=config.long_texts,

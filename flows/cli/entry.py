@@ -11,7 +11,7 @@ import sys
 from flows import settings
 from flows.cli import commands_check, commands_do, commands_look, commands_models, commands_server  # noqa: F401  (they register)
 from flows.cli.options import app, err
-from schemas.errors import PopError, unwritable
+from schemas.errors import PopError, of_a_library, unwritable
 
 UNWRITABLE = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN,
@@ -38,6 +38,11 @@ def main() -> None:
             raise
         refused = unwritable(error.filename or "a file", error)
         _end(refused, refused.exit_code)
+    except Exception as error:
+        known = of_a_library(error)
+        if known is None:
+            raise
+        _end(known, known.exit_code)
 
 
 def _end(message: object, code: int) -> None:

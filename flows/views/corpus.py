@@ -13,6 +13,7 @@ from rich.table import Table
 
 from flows.views.plain import plain
 from schemas.config import Config, CorpusConfig
+from schemas.names import expanded
 from tasks.corpus.index import DONE, make, reading
 from tasks.corpus.look import Look, look
 from tasks.corpus.parts import Cursor
@@ -60,13 +61,13 @@ def index_and_print(config: CorpusConfig, folder: str | None, out: Console, err:
 
 def index_folder(source: str, folder: str | None = None) -> Path:
     """Where the index of a source is, if nobody says otherwise."""
-    name = re.sub(r"[^\w.-]+", "-", Path(source.removeprefix("hf:")).expanduser().resolve().name) or "corpus"
-    return Path(folder).expanduser() if folder else Path("data") / "indexes" / name
+    name = re.sub(r"[^\w.-]+", "-", expanded(source.removeprefix("hf:")).resolve().name) or "corpus"
+    return expanded(folder) if folder else Path("data") / "indexes" / name
 
 
 def _index_of(config: CorpusConfig) -> str:
     """What is to be said of an index of the corpus."""
-    folder = Path(config.index).expanduser() if config.index else index_folder(config.source)
+    folder = expanded(config.index) if config.index else index_folder(config.source)
     if not (done := read_json(folder / DONE)):
         return ""
     other = [name for name, value in reading(config).items() if done["settings"].get(name) != value]

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shlex
-from pathlib import Path
 from typing import Any
 
 from duckdb import DuckDBPyConnection
@@ -15,6 +14,7 @@ from flows.views.corpus import print_unsuited
 from flows.views.pace import print_pace
 from flows.views.servers import print_remembered
 from schemas.config import Config
+from schemas.names import expanded
 from tasks.models.gate import too_few
 from tasks.models.registry import lineage, standing
 from tasks.models.resolve import with_frozen
@@ -56,7 +56,7 @@ def print_outcome(outcome: dict[str, Any], out: Console) -> None:
 
 def _root_option(root: str) -> str:
     """` --root …`, where the commands would not look there by themselves."""
-    usual = str(Path(os.environ.get("POP_ROOT") or "data/runs").expanduser().resolve())
+    usual = str(expanded(os.environ.get("POP_ROOT") or "data/runs").resolve())
     return "" if root in (usual, os.environ.get("POP_ROOT")) else f" --root {shlex.quote(root)}"
 
 

@@ -54,6 +54,7 @@ def _facts(able: Capabilities) -> dict[str, str]:
         "owner": able.owner or "not told",
         "name": listed[able.listed],
         "context": f"{able.context} tokens" if able.context else "not told",
+        "reads": f"{able.cut_at} tokens of a prompt, and cuts the rest without a word" if able.cut_at else "all",
         "tokenizer": tokens[able.tokenizer],
         "choices": able.choices if able.choices != "none" else "none: read as they come",
         "JSON schemas": schema[able.json_schema],

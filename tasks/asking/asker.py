@@ -10,6 +10,7 @@ from schemas.outputs import Output, bounded_schema
 from tasks.asking.parse import Malformed, parse
 from tasks.engine.protocol import Choice, Engine, Generation, Message, Request
 from tasks.staging.plan import ROLE_OF, Plan
+from tasks.texts.leaks import leak, without_end
 from tasks.texts.measures import full_sentences
 from tasks.texts.thoughts import final_answer
 from tasks.texts.wholeness import unfinished
@@ -154,10 +155,12 @@ class Asker:
 
 def _plain(generation: Generation, stop: Sequence[str], whole: bool) -> tuple[str, tuple[str, str] | None, str | None]:
     """Text to read, failure and note of a plain-text completion: without thoughts, and if cut, its full sentences."""
-    text, failure = final_answer(generation.text), generation.failure
+    text, failure = without_end(final_answer(generation.text)), generation.failure
     if failure is None:
         if not text:
             return text, ("empty", "nothing is left after the thoughts"), None
+        if why := leak(text, "".join(message["content"] for message in generation.messages)):
+            return text, ("malformed", why), None
         why = unfinished(text, generation.stopped_at(stop)) if whole else None
         return text, ("unfinished", why) if why else None, None
     if failure[0] == "truncated" and (kept := full_sentences(text)):

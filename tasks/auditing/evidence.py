@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from schemas.errors import UserError
+from schemas.names import expanded
 from tasks.storage.db import connect, local_copies
 from tasks.storage.manifests import manifests
 from tasks.storage.runs import runs
@@ -53,7 +53,7 @@ def _sources(con: duckdb.DuckDBPyConnection, store: Store) -> list[str]:
 def _files(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     """The files of `evaluation.files` and of the exams, each with the setting that names it."""
     evaluation = manifest.get("config", {}).get("evaluation", {})
-    exams = [str(Path(exam["file"]).expanduser()) for exam in evaluation.get("exams", [])]
+    exams = [str(expanded(exam["file"])) for exam in evaluation.get("exams", [])]
     files = [(file, "evaluation.files") for file in evaluation.get("files", [])]
     return files + [(file, "evaluation.exams") for file in exams]
 

@@ -218,8 +218,11 @@ class _Table:
         if fields != wanted and (fields < wanted or any(row[wanted:])):
             hint = "a comma in a text needs quotes around it" if fields > wanted else "is it cut short?"
             return place.bad("malformed", f"has {fields} fields, the header {wanted}: {hint}")
+        text = self._header.index(self._columns.text)
+        if wanted > 1 and row[text] in self._header and sorted(row[:wanted]) == sorted(self._header):
+            self._header = row[:wanted]  # files joined end to end; the columns may stand in another order from here on
+            return place.bad(UNREAD, "is the header again")
         if self._numbers is None:
-            text = self._header.index(self._columns.text)
             self._numbers = [at for at, value in enumerate(row[:wanted]) if at != text and _number(value)]
         elif self._numbers and not all(_number(row[at]) for at in self._numbers):
             self._numbers = [at for at in self._numbers if _number(row[at])]

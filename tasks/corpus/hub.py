@@ -7,6 +7,7 @@ from pathlib import Path
 
 from schemas.errors import DependencyError, PopError, UserError
 from schemas.ids import content_id
+from schemas.names import expanded
 from tasks.corpus.csvs import no_column
 from tasks.corpus.records import Columns, Place, Record, from_row
 from tasks.storage.hub import hub_error, line
@@ -31,7 +32,7 @@ def read_hub(name: str, columns: Columns, config: str | None, split: str) -> Ite
 
 def _local(name: str) -> Path | None:
     """The folder that a name means; None for a name on the hub."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.exists():
         return path
     if name.startswith((".", "/", "~")):

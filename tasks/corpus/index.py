@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from schemas.config import CorpusConfig
 from schemas.errors import DependencyError, UserError
+from schemas.names import expanded
 from tasks.corpus.identity import hash64
 from tasks.corpus.inputs import Input, inputs_of
 from tasks.corpus.parts import SCHEMA, Cursor, Part, cursor_of, part_of, parts_of, publish, reject_of, standing_parts
@@ -158,7 +159,7 @@ def _owed(source: str, config: CorpusConfig, cursor: Cursor) -> bool:
 def _placed(source: str, config: CorpusConfig, folder: Path) -> None:
     """See to it that there is a corpus, and that the index will be no part of it: the next reading would read it."""
     next(inputs_of(source, config), None)
-    there = Path(source.removeprefix(HUB)).expanduser()
+    there = expanded(source.removeprefix(HUB))
     if there.is_dir() and folder.resolve().is_relative_to(there.resolve()):
         raise UserError(f"{folder} lies in the corpus itself: name a folder outside of {there} with --out")
 

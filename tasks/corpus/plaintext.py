@@ -1,10 +1,12 @@
 """Plain text and Markdown: one document a file, unless the file holds many articles or is too large to hold at once."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
 
 from tasks.corpus import wikitext
+from tasks.corpus.disguises import HEAD, in_disguise
 from tasks.corpus.records import BadRecord, Columns, RawDocument, Record, document
 from tasks.corpus.remote import File
 from tasks.corpus.streams import PACKED, UNDECODED, open_text
@@ -17,7 +19,7 @@ PART_CHARS = 8 * 2**20  # beyond any book; a larger file is read in parts that e
 
 
 def read_text(path: File, name: str, columns: Columns) -> Iterator[Record]:
-    """The documents of a .txt or .md file; `columns` plays no part here."""
+    """The documents of a .txt or .md file; by `columns`, rows that lost their suffix are known."""
     for first_line, text, alone in _parts(path):
         source = name if alone else f"{name}:{first_line}"
         undecoded = UNDECODED.search(text)
@@ -28,12 +30,27 @@ def read_text(path: File, name: str, columns: Columns) -> Iterator[Record]:
             )
         elif not text.strip():
             yield BadRecord(source, "empty", f"{name} has no text")
+        elif first_line == 1 and (other := in_disguise(text[:HEAD].encode(errors="replace")) or _rows(text, columns)):
+            yield BadRecord(name, "malformed", f"{name} is {other}", whole=True)
+            return
         elif alone and _PAGE.match(text):  # a page that was saved under the name of a text
             yield from read_html(path, name, columns)
         else:
             title, text = titled(text)
             found = document(source, text, title)
             yield RawDocument(source, found.title or readable(path), found.text)
+
+
+def _rows(text: str, columns: Columns) -> str | None:
+    """What a text is whose first line is an object with a text of its own: read as text, its marks would be learned."""
+    first, _, _ = text.lstrip("\ufeff \t\r\n").partition("\n")
+    if not first.startswith("{"):
+        return None
+    try:
+        row = json.loads(first)
+    except (ValueError, RecursionError):
+        return None
+    return "JSON lines: name it .jsonl" if isinstance(row, dict) and columns.text in row else None
 
 
 def readable(path: File) -> str | None:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from schemas.errors import UserError
+from schemas.names import expanded
 from tasks.corpus.csvs import read_csv
+from tasks.corpus.disguises import disguise_of
 from tasks.corpus.files import LINES, PAGES, SAID_KINDS, TEXTS, files_of, kind_of, name_of
 from tasks.corpus.hub import read_hub
 from tasks.corpus.jsons import read_json, read_jsonl
@@ -60,7 +62,7 @@ def read(
 
 def corpus_at(source: str) -> Path | Place:
     """Where a corpus lies: here, or in an object store."""
-    return place(source) if is_url(source) else Path(source).expanduser()
+    return place(source) if is_url(source) else expanded(source)
 
 
 def files_below(path: Path | Place) -> Iterator[File | BadRecord]:
@@ -86,9 +88,13 @@ def read_file(found: File | BadRecord, corpus: Path | Place, columns: Columns) -
     if isinstance(found, BadRecord):
         yield found
         return
-    name, record = name_of(found, corpus), None
+    name, record, kind, first = name_of(found, corpus), None, kind_of(found) or "", True
     try:
-        for record in _READERS[kind_of(found) or ""](found, name, columns):
+        for record in _READERS[kind](found, name, columns):
+            if first and isinstance(record, BadRecord) and (other := disguise_of(found, kind)):
+                yield damaged(name, f"is {other}")
+                return
+            first = False
             yield record
         if record is None:
             yield BadRecord(name, "empty", f"{name} has no rows")

@@ -34,6 +34,7 @@ class Capabilities:
         prompt_logprobs: whether a prompt's tokens have log-probabilities, by vLLM's `prompt_logprobs`.
         refused: parameters that the server refuses, each with its own words.
         requests: that it took to find out.
+        cut_at: tokens that it read of a longer prompt, which it cut without a word; None where it is not known to.
         drawing: how it draws words; None where it is known to fill in nothing that a request leaves open.
     """
 
@@ -51,6 +52,7 @@ class Capabilities:
     refused: Mapping[str, str] = field(default_factory=dict)
     requests: int = 0
     drawing: Drawing | None = None
+    cut_at: int | None = None
 
     def beyond(self, wanted: Mapping[str, Any], temperature: float) -> dict[str, Any]:
         """What a request carries beside OpenAI's parameters; `wanted` is what the settings have of them."""
@@ -91,6 +93,7 @@ def common(found: Sequence[Capabilities]) -> Capabilities:
         prompt_logprobs=all(other.prompt_logprobs for other in found),
         refused={name: why for other in found for name, why in other.refused.items()},
         requests=sum(other.requests for other in found), drawing=common_drawing([other.drawing for other in found]),
+        cut_at=min((one.cut_at for one in found if one.cut_at is not None), default=None),
     )  # fmt: skip
 
 
@@ -123,6 +126,11 @@ def require(config: Config, name: str, able: Capabilities) -> None:
         return
     if able.refused:
         raise UserError(_refused(name, able))
+    if able.cut_at is not None:
+        raise UserError(
+            f"models.{name}: the server cuts prompts to some {able.cut_at} tokens and says nothing of it: start it "
+            f"with a larger context (Ollama: OLLAMA_CONTEXT_LENGTH), or set models.{name}.max_model_len={able.cut_at}"
+        )
     if able.drawing is not None:
         _require_drawing(config, name, able.drawing, roles)
     writes = [role for role in roles if role != "judge" or config.rating.mode not in ("likelihood", "logprob")]

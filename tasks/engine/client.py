@@ -27,7 +27,7 @@ from tasks.texts.secrets import keep_secret, struck_known
 _TOP_LOGPROBS = 20  # the most that servers give
 _SCORE_TRIES = 3  # for log-probabilities that are missing or no numbers
 _LISTING_SEC = 30.0  # for the list of models
-_UNKNOWN_CONTEXT = 8192  # tokens, where no server says
+UNKNOWN_CONTEXT = 8192  # tokens, where no server says
 _TEMPLATE_TOKENS = 64  # what a chat template adds at most, for the bound that needs no counting
 
 
@@ -231,7 +231,7 @@ class Client:
         if self._max_model_len is None:
             seconds = min(_LISTING_SEC, self._engine.timeout_sec)
             found = await self._calls.context(self.replicas, self.served_name, seconds)
-            self._max_model_len = found or _UNKNOWN_CONTEXT
+            self._max_model_len = found or UNKNOWN_CONTEXT
         return self._max_model_len
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import DependencyError, UserError
+from schemas.names import expanded
 from schemas.roles import Sampling
 from tasks.engine.protocol import Engine, Request
 from tasks.evaluation.bench import Bench, Measure, Subject, Tables
@@ -18,6 +19,7 @@ from tasks.evaluation.heldout import NotRun
 from tasks.evaluation.statistics import difference_interval, wilson
 from tasks.processes.guarded import Guarded, in_thread
 from tasks.storage.store import Row
+from tasks.texts.leaks import without_end
 from tasks.texts.thoughts import final_answer
 
 CHECKER = Path(__file__).resolve().with_name("ifeval_check.py")
@@ -33,7 +35,7 @@ def read_prompts(file: str, limit: int | None) -> list[Row]:
     Raises:
         UserError: there is no such file, or it is not IFEval's.
     """
-    path = Path(file).expanduser()
+    path = expanded(file)
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except OSError as error:
@@ -56,7 +58,9 @@ async def answers_to(bench: Bench, prompts: list[Row], subject: Subject) -> dict
         message = ({"role": "user", "content": row["prompt"]},)
         call = await engine.chat(Request("evaluate", f"ifeval-{row['key']}", "answer", message, sampling))
         if call.failure is None or call.failure[0] in ("truncated", "empty", "refused"):
-            found[str(row["key"])] = final_answer(call.text)  # what there is, as upstream does, but never the thoughts
+            found[str(row["key"])] = without_end(
+                final_answer(call.text)
+            )  # what there is, as upstream does, but no thoughts
 
     async def work(engine: Engine) -> Tables:
         await asyncio.gather(*(ask(row, engine) for row in prompts))

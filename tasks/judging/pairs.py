@@ -3,6 +3,7 @@
 import heapq
 import math
 import random
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -158,7 +159,7 @@ def _fault(two: Two, config: PairingConfig, beside: Beside = Beside()) -> tuple[
     margin = two[0].score - two[1].score
     if margin < max(config.min_margin, LEAST_MARGIN):
         return "low_margin", f"the widest margin {margin:.3f} is below {config.min_margin}"
-    if two[0].final.strip() == two[1].final.strip():
+    if _letters(two[0].final) == _letters(two[1].final):
         return "duplicate", "the answers that differ in score have the same text"
     gap, most = abs(two[0].words - two[1].words), config.max_length_gap_words
     if gap > most:
@@ -167,6 +168,11 @@ def _fault(two: Two, config: PairingConfig, beside: Beside = Beside()) -> tuple[
     if bound is not None and characters > bound:
         return "length_gap", f"no two answers within {bound} characters; the widest pair differs by {characters}"
     return None
+
+
+def _letters(text: str) -> str:
+    """A text without what nobody reads: its white space, capitals and Unicode form."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _widest(rated: list[Rated], config: PairingConfig, beside: Beside) -> Outcome:

@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from schemas.config import Config
 from schemas.errors import DependencyError, UserError
 from schemas.ids import content_id
+from tasks.engine.templates import written
 from tasks.models.parts import parts_of
 from tasks.models.resolve import Resolved
 from tasks.processes.guarded import Guarded, state_dir, tail
@@ -69,9 +71,13 @@ def _key(model: Resolved, python: Path, trust_remote_code: bool) -> str:
     files = sorted((path.name, path.is_dir()) for path in Path(model.path).iterdir())
     scripts = [hashlib.sha256((SCRIPTS / name).read_bytes()).hexdigest() for name in _SOURCES]
     packages = sorted(path.name for path in python.parents[1].glob("lib/python3*/site-packages/transformers-*"))
-    return content_id(
-        "examined", model.identity, parts_of(Path(model.path)), files, scripts, packages, trust_remote_code
-    )
+    own = [model.identity, parts_of(Path(model.path)), files, scripts, packages, trust_remote_code]
+    return content_id("examined", *own, *([date.today().isoformat()] if _is_dated(Path(model.path)) else []))
+
+
+def _is_dated(folder: Path) -> bool:
+    """Whether the chat template writes today's date: its server's prompts are others tomorrow."""
+    return "strftime_now" in json.dumps(written(folder))
 
 
 def unfit_to_train(found: Examined, config: Config) -> list[str]:

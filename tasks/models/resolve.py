@@ -6,6 +6,7 @@ from pathlib import Path
 
 from schemas.config import Config
 from schemas.errors import UserError
+from schemas.names import expanded
 from schemas.roles import ModelConfig
 from schemas.section import FROZEN
 from tasks.engine.parameters import with_params
@@ -18,6 +19,7 @@ from tasks.storage.manifests import first_policy
 from tasks.storage.remote import is_url
 from tasks.storage.store import Store
 
+POINTER = b"version https://git-lfs.github.com/spec/"
 BUILT_IN = "smollm2-135m-instruct"
 FETCHED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # of a model on the hub
 Say = Callable[[str], None]
@@ -95,7 +97,7 @@ def _found(name: str, config: Config, say: Say) -> Resolved:
 
 def _folder_or_hub(name: str, model: ModelConfig) -> Resolved:
     assert model.path is not None
-    folder = Path(model.path).expanduser()
+    folder = expanded(model.path)
     if folder.is_dir():
         _require_whole(name, folder)
         return Resolved(f"weights:{weights_hash(folder)[:24]}", str(folder.resolve()))
@@ -119,6 +121,11 @@ def _require_whole(name: str, folder: Path) -> None:
         )
     if not (folder / "config.json").exists() or not weight_files(folder):
         raise UserError(f"{setting} is a folder without weights; it needs config.json and *.safetensors")
+    for path in (folder / "config.json", *weight_files(folder), *folder.glob("tokenizer*"), *folder.glob("*.model")):
+        if path.is_file() and _begins(path).startswith(POINTER):
+            raise UserError(
+                f"{setting}: {path.name} is a Git LFS pointer, and not the file itself: run git lfs pull there"
+            )
     # beside *.safetensors, an index of *.bin may have stayed: many repositories hold both, and one is fetched
     indexes = "*.safetensors.index.json" if list(folder.glob("*.safetensors")) else "*.index.json"
     for index in sorted(folder.glob(indexes)):
@@ -127,6 +134,17 @@ def _require_whole(name: str, folder: Path) -> None:
             raise UserError(
                 f"{setting} lacks {len(absent)} of {len(shards)} weight files, the first: {absent[0]}; fetch it again"
             )
+        whole = index.name.removesuffix(".index.json")
+        if shards and whole not in shards and (folder / whole).exists():
+            raise UserError(
+                f"{setting} has its weights twice, in {whole} and in {len(shards)} parts: a server may take the one "
+                "and the trainer the other; move one of them out"
+            )
+
+
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(POINTER))
 
 
 def _from_hub(name: str, model: ModelConfig) -> Resolved:

@@ -15,6 +15,7 @@ from jinja2 import TemplateSyntaxError
 
 from schemas.errors import UserError, unwritable
 from schemas.ids import content_id
+from schemas.names import expanded
 from tasks.engine.templates import BUILT_IN, CHATML_END, FILE, built_in, compiled, template_of
 from tasks.engine.tokenizer import LocalTokenizer, local_tokenizer
 from tasks.processes.guarded import state_dir
@@ -52,7 +53,7 @@ def _text(setting: str, folder: Path, wanted: str) -> str:
     """The template itself."""
     if wanted in BUILT_IN:
         return _built_in(setting, folder, wanted)
-    path = Path(wanted).expanduser()
+    path = expanded(wanted)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -18,6 +18,7 @@ from typing import TypeVar
 import psutil
 
 from schemas.errors import DependencyError, PopError, unwritable
+from schemas.names import expanded
 from tasks.processes import guardian
 
 T = TypeVar("T")
@@ -26,8 +27,15 @@ _GUARDIAN = str(Path(guardian.__file__).resolve())
 
 
 def state_dir() -> Path:
-    """Where this user's records and caches live: `$POP_CACHE`, else `~/.cache/pop`."""
-    return Path(os.environ.get("POP_CACHE") or "~/.cache/pop").expanduser()
+    """Where this user's records and caches live: `$POP_CACHE`, else `~/.cache/pop`.
+
+    Raises:
+        DependencyError: there is no such home, as in a container whose user has no entry and no HOME.
+    """
+    named = os.environ.get("POP_CACHE") or "~/.cache/pop"
+    if (path := expanded(named)).parts[:1] != Path(named).parts[:1] or not named.startswith("~"):
+        return path
+    raise DependencyError(f"there is no home for {named}: set HOME, or POP_CACHE to a folder that can be written")
 
 
 def no_state_dir(path: Path, error: OSError) -> PopError:

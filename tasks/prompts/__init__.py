@@ -11,6 +11,7 @@ from pathlib import Path
 
 from schemas.errors import UserError
 from schemas.load import did_you_mean
+from schemas.names import expanded
 
 HERE = Path(__file__).resolve().parent
 _SLOT = re.compile(r"\{([a-z_]+)\}")
@@ -55,7 +56,7 @@ class Prompts:
     """The prompt files of one task type."""
 
     def __init__(self, task_type: str) -> None:
-        own = HERE / task_type if task_type in task_types() else Path(task_type).expanduser()
+        own = HERE / task_type if task_type in task_types() else expanded(task_type)
         if not any(own.glob("*.txt")):
             known = ", ".join(task_types())
             raise UserError(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import DependencyError
+from schemas.names import expanded
 from tasks.runtime.steps import REPO, Device
 
 STATE = ".pop-setup"  # inside the environment: markers, logs, and `ready` once the check has passed
@@ -14,7 +15,7 @@ STATE = ".pop-setup"  # inside the environment: markers, logs, and `ready` once 
 def runtime_dir(root: Path = REPO) -> Path:
     """The runtime environment's folder: `$POP_RUNTIME`, else `.venv-runtime` under the repository."""
     named = os.environ.get("POP_RUNTIME")
-    return Path(named).expanduser().absolute() if named else root / ".venv-runtime"
+    return expanded(named).absolute() if named else root / ".venv-runtime"
 
 
 def runtime_python(root: Path = REPO) -> Path:

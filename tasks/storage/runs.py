@@ -1,13 +1,12 @@
 """Which runs there are under a root, and which run and round is meant."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import fsspec
 
 from schemas.errors import UserError
 from schemas.load import did_you_mean
-from schemas.names import checked_root
+from schemas.names import checked_root, expanded
 from tasks.storage.manifests import ROUNDS, manifests
 from tasks.storage.snapshot import Snapshot
 from tasks.storage.store import Store, matching
@@ -41,7 +40,7 @@ def absolute(root: str) -> str:
         UserError: it is empty.
     """
     checked_root(root)
-    return root if "://" in root else str(Path(root).expanduser().resolve())
+    return root if "://" in root else str(expanded(root).resolve())
 
 
 def seen(root: str, run: str | None) -> Snapshot | None:

@@ -2,15 +2,16 @@
 
     RUNTIME_PYTHON examine.py MODEL REPORT.json [--trust-remote-code]
 
-Nothing is computed with the weights: they are looked up by name on torch's meta device, in seconds also for a large
-model. What is wrong becomes a line, with its mend, under `load` (nothing can be done with it), `chat` (it cannot be
+Nothing is computed with the weights: they are looked up by name on torch's meta device, and read once for what is no
+number. What is wrong becomes a line, with its mend, under `load` (nothing can be done with it), `chat` (it cannot be
 spoken with) or `train` (it can be served, not trained).
 """
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from tasks.training.token_ids import ANSWER, PROBLEM, TokenIds, Unfit, first_lin
 MESSAGES = [{"role": "user", "content": PROBLEM}]
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
 _STRETCHED = ("linear", "dynamic", "yarn")  # a factor that the number of positions does not include yet
+_LAYER = re.compile(r"(?:layers|h|blocks)\.(\d+)\.")
+ALL_BYTES = 32 * 2**30  # of weights that are read whole
+BEGINNING = 1024  # rows of a tensor beyond that
 # what a finished model takes over from its parent by these beginnings must be files
 _NAMES_OF_FILES = ("tokenizer*", "chat_template.jinja", "chat_template.json", "vocab*", "*.model", "*.py")
 
@@ -63,7 +67,15 @@ class Examination:
         folders = {path.name for pattern in _NAMES_OF_FILES for path in self.model.glob(pattern) if path.is_dir()}
         for name in sorted(folders):
             self.wrong("train", f"{name} is a folder with the name of a model's file: move it out, or rename it")
-        self._configuration = json.loads((self.model / "config.json").read_text(encoding="utf-8"))
+        try:
+            found = json.loads((self.model / "config.json").read_text(encoding="utf-8"))
+        except ValueError as problem:
+            found = str(problem)
+        if not isinstance(found, dict):
+            why = found if isinstance(found, str) else f"it holds a {type(found).__name__}"
+            self.wrong("load", f"its config.json is no JSON object ({why}): fetch it again")
+            raise Stop
+        self._configuration = found
 
     def code(self) -> None:
         """Code that came with the model."""
@@ -139,6 +151,9 @@ class Examination:
                 self.wrong("load", f"{len(names)} of its weights are {kind}, the first: {first}; fetch it again")
         if found["unexpected_keys"]:
             self.know(unexpected_weights=sorted(found["unexpected_keys"])[:5])
+            self._left_over(found["unexpected_keys"])
+        if not self.report["load"]:
+            self._numbers(model)
         rows = model.get_input_embeddings().weight.shape[0]
         self.know(parameters=sum(one.numel() for one in model.parameters()), embedding_rows=int(rows))
         try:
@@ -147,6 +162,48 @@ class Examination:
             self.wrong(
                 "train", f"its generation_config.json cannot be saved again: {' '.join(str(problem).split())[:200]}"
             )
+
+    def _left_over(self, names: Any) -> None:
+        """Layers that the configuration does not know of: without them a part of the model would answer."""
+        text = self.config.get_text_config()
+        layers = getattr(text, "num_hidden_layers", None)
+        more = {int(found[1]) for found in map(_LAYER.search, names) if found}
+        if layers and more and max(more) >= layers and not getattr(text, "num_nextn_predict_layers", None):
+            self.wrong(
+                "load",
+                f"its weights have {max(more) + 1} layers, and its config.json says {layers}: take the config.json "
+                "that belongs to them",
+            )
+
+    def _numbers(self, model: Any) -> None:
+        """Weights that are no numbers, or all zero, as broken exports leave them; and a head that would be ignored."""
+        import torch
+
+        stored = Stored(self.model)
+        broken, matrices, full = [], 0, 0
+        for name, tensor in stored.tensors():
+            if tensor.is_floating_point() and tensor.element_size() > 1:
+                if not torch.isfinite(tensor).all():
+                    broken.append(name)
+                if tensor.dim() == 2:
+                    matrices, full = matrices + 1, full + bool(tensor.any())
+        if broken:
+            self.wrong("load", f"{len(broken)} of its weights hold NaN or infinite numbers, the first: {min(broken)}")
+        elif matrices and not full:
+            self.wrong("load", "its weights are all zero, as an export of sharded weights leaves them (ZeRO-3)")
+        if getattr(self.config, "tie_word_embeddings", False) and not self._tied(model, stored):
+            self.wrong(
+                "load",
+                "its head is not its embedding, and config.json says that they are one: set tie_word_embeddings to "
+                "false there, or a server and the trainer may take either",
+            )
+
+    def _tied(self, model: Any, stored: "Stored") -> bool:
+        """Whether head and embedding are the same where both are stored."""
+        ends = (model.get_output_embeddings(), model.get_input_embeddings())
+        names = [next((name for name, one in model.named_modules() if one is end), "") for end in ends]
+        head, table = (stored.one(f"{name}.weight") for name in names)
+        return head is None or table is None or bool(head.shape == table.shape and (head == table).all())
 
     def words(self) -> None:
         """Tokenizer and template: does a conversation become ids as the server makes them?"""
@@ -177,6 +234,20 @@ class Examination:
             self.wrong("chat", "its chat template leaves out a part of what the user says: use another template")
             return
         answer = ids.answer(prompt, ANSWER)
+        read = ids.text(answer[:-1])
+        if sum(word in read.casefold() for word in ANSWER.casefold().split()) * 2 < len(ANSWER.split()):
+            self.wrong(
+                "load",
+                f"its tokenizer reads {ANSWER!r} as {read[:60]!r}: its vocabulary (tokenizer.json, tokenizer.model) is "
+                "not there",
+            )
+            return
+        if ids.no_beginning:
+            self.wrong(
+                "chat",
+                f"its chat template leaves the beginning of an answer out of the prompt ({ids.no_beginning!r}), so the "
+                "model would have to write it: add it under {% if add_generation_prompt %}",
+            )
         self.report["prompt_ids"] = prompt[1]
         self.report["pair"] = [
             {"id": number, "token": ids.token(number), "loss": loss}
@@ -189,8 +260,8 @@ class Examination:
         )  # fmt: skip
         if ids.typed(answer):
             self.wrong("train", f"its tokenizer makes the control token {ids.typed(answer)} of plain words")
-        if ids.text(answer[:-1]).strip() != ANSWER:
-            self.know(answer_reads=ids.text(answer[:-1]))
+        if read.strip() != ANSWER:
+            self.know(answer_reads=read)
 
     def _positions(self) -> int | None:
         """Positions that the model was made for; None where it does not say."""
@@ -203,6 +274,37 @@ class Examination:
         if (rope.get("rope_type") or rope.get("type")) in _STRETCHED and before in (None, found):
             return int(found * (rope.get("factor") or 1))
         return int(found)
+
+
+class Stored:
+    """The weights in a model's files, one at a time; of a model beyond `ALL_BYTES` the beginning of each tensor."""
+
+    def __init__(self, model: Path) -> None:
+        self._files = sorted(model.glob("*.safetensors"))
+        self._old = [] if self._files else sorted(model.glob("pytorch_model*.bin"))
+        self._all = sum(path.stat().st_size for path in (*self._files, *self._old)) <= ALL_BYTES
+
+    def tensors(self) -> Iterator[tuple[str, Any]]:
+        """(name, tensor)."""
+        from safetensors import safe_open
+
+        for path in self._files:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 -- not a dict
+                    yield name, file.get_tensor(name) if self._all else file.get_slice(name)[:BEGINNING]
+        for path in self._old:
+            for name, tensor in _bin(path).items():
+                yield name, tensor if self._all else tensor[:BEGINNING]
+
+    def one(self, wanted: str) -> Any:
+        """A tensor by its name, as far as `tensors` gives it; None where there is none."""
+        return next((tensor for name, tensor in self.tensors() if name == wanted), None)
+
+
+def _bin(path: Path) -> dict[str, Any]:
+    import torch
+
+    return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
 
 
 def _of(names: list[str]) -> str:

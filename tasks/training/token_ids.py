@@ -5,6 +5,7 @@ prompt's ids are made exactly so, the answer's ids follow them (never merged wit
 the end of turn, once. What the template writes around an answer is asked of it once, with a probe.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ ANSWER = "Daylight and a fixed hour of rising help most people."
 # Where nothing else is known of the text before an answer: it merges with no word, and it is not the beginning of a
 # text, before which some tokenizers put a space.
 _ANCHORS = ("\n", ":", "a", "")
+_THOUGHTS = re.compile(r"\s*<(\w+)>\s*</\1>\s*")
 
 
 class Unfit(Exception):
@@ -45,6 +47,7 @@ class TokenIds:
         special = {n for n, token in tokenizer.added_tokens_decoder.items() if token.special}
         probe: list[Message] = [{"role": "user", "content": PROBLEM}]
         prompt = self.render(probe)
+        self.no_beginning = ""  # of an answer, that the template writes, though not at the end of a prompt
         self.lead, tail = self._around(prompt, self.render([*probe, {"role": "assistant", "content": ANSWER}]))
         ends = [number for number in self._ids(tail) if number in self._added or number in self.stops]
         self.end = self._end(ends)
@@ -116,7 +119,15 @@ class TokenIds:
             raise Unfit("the chat template leaves out what the assistant answered: use another template")
         lead = whole[len(prompt) : at] if whole.startswith(prompt) and at >= len(prompt) else ""
         # other text there is the template's own (thoughts that are empty): the server does not write it
+        if lead.strip() and not _THOUGHTS.fullmatch(lead) and not self._begins():
+            self.no_beginning = lead
         return lead if not lead.strip() else "", whole[at + len(ANSWER) :]
+
+    def _begins(self) -> bool:
+        """Whether the template does anything where the assistant is to speak."""
+        asked = [{"role": "user", "content": PROBLEM}]
+        silent = self._tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=False)
+        return str(silent) != self.render(asked)
 
     def _end(self, ends: list[int]) -> End:
         number = ends[0] if ends else self._tokenizer.eos_token_id
@@ -171,8 +182,13 @@ def stop_ids(model: Path) -> list[int]:
             found = json.loads((model / name).read_text(encoding="utf-8"))
         except OSError:
             continue
-        stops = found.get("eos_token_id")
-        return [int(number) for number in (stops if isinstance(stops, list) else [stops]) if number is not None]
+        except ValueError as problem:
+            raise Unfit(f"its {name} is no JSON ({first_line(problem)}): fetch it again") from problem
+        stops = found.get("eos_token_id") if isinstance(found, dict) else None
+        numbers = [one for one in (stops if isinstance(stops, list) else [stops]) if one is not None]
+        if not all(isinstance(one, int) for one in numbers):
+            raise Unfit(f"eos_token_id of its {name} is {stops!r}, and not the number of a token or a list of them")
+        return numbers
     return []
 
 

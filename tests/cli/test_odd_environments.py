@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.errors import DependencyError
 from schemas.load import PROJECT
 from tasks.processes.guarded import state_dir
 
@@ -46,6 +47,42 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         *ROUND, "--root", str(tmp_path / "runs"), env={"HOME": home, "POP_CACHE": "", "PREFECT_HOME": str(tmp_path)}
     )
     assert code == 3 and err.count("\n") == 1 and "set POP_CACHE" in err
+
+
+def test_no_home_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POP_CACHE", "~nobody-of-that-name/cache")
+    with pytest.raises(DependencyError, match="set HOME, or POP_CACHE"):
+        state_dir()
+    code, _, err = pop("look", "~nobody-of-that-name/texts")
+    assert (code, err.count("\n")) == (2, 1) and "no such corpus" in err
+    code, _, err = pop("status", "--root", "~nobody-of-that-name/x", cwd=tmp_path)
+    assert (code, err.count("\n")) == (2, 1) and "no such home" in err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "env", [{}, {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}]
+)
+def test_an_object_store_that_is_away_or_lets_nobody_in_is_one_line(tmp_path: Path, env: dict[str, str]) -> None:
+    pytest.importorskip("s3fs")
+    none = {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
+    code, out, err = pop("status", "--root", "s3://pop-nowhere/runs", env=none | env)
+    assert (code, out, err.count("\n")) == (3, "", 1) and "the object store does not answer" in err
+
+
+def test_a_proxy_is_not_asked_for_what_runs_here(tmp_path: Path) -> None:
+    proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    shown = "import flows.settings, os; print(os.environ['no_proxy'])"
+    found = subprocess.run([sys.executable, "-c", shown], env=os.environ | proxy | {"no_proxy": "a.example"},
+                           cwd=PROJECT, capture_output=True, text=True, check=True)  # fmt: skip
+    assert found.stdout.strip() == "a.example,127.0.0.1,localhost,::1"
+    code, _, err = pop("status", "--root", str(tmp_path), env={"ALL_PROXY": "socks5://127.0.0.1:9"})
+    assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("columns", ["0", "20"])
+def test_a_narrow_terminal_loses_no_number(fake_root: Path, columns: str) -> None:
+    code, out, _ = pop("sql", "select 123456 as a, 234567 as b", "--root", str(fake_root), env={"COLUMNS": columns})
+    assert code == 0 and "123456" in out and "234567" in out
 
 
 def test_an_empty_root_is_refused_and_nothing_is_written_where_one_stands(tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ def examined(*urls: str, **model: Any) -> Capabilities:
         ("sure", {"choices": "json_schema", "choices_only": False, "digits_hold": 0.9}),
         ("unlisted", {"listed": None, "context": None}),
         ("alias", {"listed": False}),
+        ("reads", {"context": None, "cut_at": None}),
+        ("cuts", {"context": None, "cut_at": 2048}),
     ],
 )
 def test_a_server_is_known_by_what_it_does(kinds: str, kind: str, found: dict[str, Any]) -> None:
@@ -144,6 +146,12 @@ def test_a_mode_that_cannot_work_is_refused_with_what_would(able: dict[str, Any]
         require(settings, "policy", Capabilities(**able))
     assert says in str(caught.value)
     return None
+
+
+def test_a_server_that_cuts_prompts_without_a_word_is_refused_until_its_context_is_known(kinds: str) -> None:
+    with pytest.raises(UserError, match=r"cuts prompts to some 2048 tokens.*set models\.policy\.max_model_len=2048"):
+        require(config(), "policy", examined(f"{kinds}/cuts/v1"))
+    require(config(), "policy", examined(f"{kinds}/cuts/v1", max_model_len=2048))
 
 
 def test_the_stand_in_speaks_as_vllm_and_is_asked_a_dozen_times() -> None:

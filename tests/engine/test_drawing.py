@@ -107,7 +107,7 @@ def test_a_request_carries_what_the_settings_have_in_the_servers_own_words(
         (Drawing(True, {"top_k": "top_k"}), {"answer": {"min_p": 0.1}}, "sampling.answer.min_p=0.1: the server"),
         (Drawing(False), {}, "says the same at any temperature"),
         (Drawing(True, ALL), {"answer": {"min_p": 0.1, "top_k": 3}}, None),
-        (Drawing(False), {"answer": {"temperature": 0.0}}, None),
+        (Drawing(False), {"answers": 1, "answer": {"temperature": 0.0}}, None),
         (None, {"answer": {"min_p": 0.1}}, None),
     ],
 )

@@ -76,6 +76,24 @@ def test_an_unknown_key_names_the_nearest(override: str, nearest: str) -> None:
     assert override.partition("=")[0].split(".")[0] in message
 
 
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("training.micro_batch_size=32", "batch_size (1) must be a multiple of micro_batch_size (32)"),
+        ("corpus.heldout_share=1", "leave some to train on"),
+        ("sampling.answer.stop=['']", "sampling.answer.stop.0"),
+    ],
+)
+def test_settings_that_can_come_to_nothing_are_refused_at_once(override: str, says: str) -> None:
+    assert says in refused(override)
+
+
+def test_answers_that_can_only_be_the_same_are_refused() -> None:
+    assert "set sampling.answer.temperature above 0" in refused("sampling.answer.temperature=0")
+    load_config("smoke", ["sampling.answer.temperature=0", "sampling.answers=1"])
+    load_config("smoke", ["sampling.answer.temperature=0", "reuse.answers=demo/0"])
+
+
 def test_an_unknown_key_like_no_other_lists_the_known() -> None:
     message = refused("storage.xyzzy=1")
     assert "did you mean" not in message
@@ -88,6 +106,7 @@ def test_an_unknown_key_like_no_other_lists_the_known() -> None:
         "corpus.documents=0", "corpus.heldout_share=1.5", "sampling.answer.temperature=-0.1", "sampling.answer.top_p=0",
         "rubric.max_criteria=11", "training.label_smoothing=0.5", "engine.port=70000", "engine.max_model_len=10",
         "pairing.min_answers=1", "rating.likelihood_scale_nats=0", "task.dialect=loud", "corpus.documents=many",
+        "corpus.text_column=",
         "training.beta=inf", "training.beta=nan", "engine.timeout_sec=inf", "corpus=4", "models.policy=x",
     ],
 )  # fmt: skip

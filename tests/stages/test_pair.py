@@ -71,6 +71,7 @@ def test_each_way_to_no_pair_has_its_status() -> None:
     assert status_of(rated((1.01, 10), (1.0, 20)), min_margin=0.1) == "low_margin"
     assert status_of(rated((2.0, 500), (0.0, 20))) == "length_gap"
     assert status_of([Rated("a", "x", 1, 2.0), Rated("b", " x ", 1, 0.0)]) == "duplicate"
+    assert status_of([Rated("a", "It is X.", 3, 2.0), Rated("b", "it  is\nｘ.", 3, 0.0)]) == "duplicate"
     assert status_of(rated((2.0, 10), (0.0, 110))) == "ok"
     assert status_of(rated((2.0, 10), (0.0, 111))) == "length_gap"
 

@@ -60,6 +60,11 @@ def enlarged(folder: Path) -> None:
     path.write_text(json.dumps(content | {"added_tokens": [*content["added_tokens"], more]}))
 
 
+def spelled(found: dict[str, torch.Tensor]) -> None:
+    """A head of its own, where the configuration ties it to the embedding."""
+    found["lm_head.weight"] = found["transformer.wte.weight"] + 1
+
+
 MATRIX = "transformer.h.1.mlp.c_fc.weight"
 SPOILT: dict[str, Callable[[Path], Any]] = {
     "whole": lambda _: None,
@@ -71,6 +76,14 @@ SPOILT: dict[str, Callable[[Path], Any]] = {
     "missing": weights(lambda found: found.pop(MATRIX)),
     "shape": weights(lambda found: found.update({MATRIX: torch.zeros(8, 8)})),
     "torn": torn,
+    "nan": weights(lambda found: found[MATRIX][3].fill_(float("nan"))),
+    "zeros": weights(lambda found: [one.zero_() for one in found.values()]),
+    "layers": put("config.json", n_layer=1),
+    "head": weights(spelled),
+    "no_words": lambda folder: (folder / "tokenizer.json").unlink(),
+    "no_configuration": lambda folder: (folder / "config.json").write_text("{"),
+    "stops": put("generation_config.json", eos_token_id="<|endoftext|>"),
+    "no_beginning": template("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"),
     "encoder": lambda folder: BertForMaskedLM(BertConfig(vocab_size=403, **SMALL)).save_pretrained(folder),
     "encoder_decoder": lambda folder: T5ForConditionalGeneration(
         T5Config(vocab_size=403, d_model=32, d_ff=64, num_layers=1, num_heads=2)

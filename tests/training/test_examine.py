@@ -3,13 +3,14 @@
 import json
 import re
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.errors import UserError
-from tasks.models.examination import Examined, examine, require_fit, unfit_to_train
+from tasks.models.examination import Examined, _key, examine, require_fit, unfit_to_train
 from tasks.models.resolve import Resolved, resolve
 from tests.samples import Row, config
 from tests.training.samples import in_runtime
@@ -24,6 +25,14 @@ FOUND = {  # of spoilt.py's models: the kind, and what is said
     "missing": ("load", r"1 of its weights are missing, the first: transformer\.h\.1\.mlp\.c_fc\.weight"),
     "shape": ("load", r"1 of its weights are of another shape, the first: transformer\.h\.1\.mlp\.c_fc\.weight"),
     "torn": ("load", "its weights do not load"),
+    "nan": ("load", r"1 of its weights hold NaN or infinite numbers, the first: transformer\.h\.1\.mlp\.c_fc\.weight"),
+    "zeros": ("load", "its weights are all zero"),
+    "layers": ("load", "its weights have 2 layers, and its config.json says 1"),
+    "head": ("load", "its head is not its embedding"),
+    "no_words": ("load", "its vocabulary .* is not there|tokenizer of .* does not load"),
+    "no_configuration": ("load", "its config.json is no JSON object"),
+    "stops": ("chat", "eos_token_id of its generation_config.json is '<.endoftext.>'"),
+    "no_beginning": ("chat", r"leaves the beginning of an answer out of the prompt \('assistant: '\)"),
     "encoder": ("train", "weights are of BertForMaskedLM"),
     "encoder_decoder": ("train", "T5ForConditionalGeneration is an encoder with a decoder"),
     "unknown": ("load", "never_heard_of"),
@@ -83,6 +92,23 @@ def test_an_examination_is_remembered_until_the_model_changes(
     assert examine(replace(model, identity="weights:b"), runtime).facts["positions"] == 512
 
 
+def test_a_template_that_writes_the_date_is_looked_at_again_the_next_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tomorrow(date):
+        @classmethod
+        def today(cls) -> "Tomorrow":
+            return cls(2031, 1, 1)
+
+    names = []
+    for text in ("{{ strftime_now('%d %b %Y') }}", "{{ messages }}"):
+        (tmp_path / "chat_template.jinja").write_text(text)
+        for day in (date, Tomorrow):
+            monkeypatch.setattr("tasks.models.examination.date", day)
+            names.append(_key(Resolved("weights:a", str(tmp_path)), Path("venv/bin/python"), False))
+    assert len(set(names)) == 3
+
+
 @pytest.mark.parametrize(
     ("facts", "settings", "says"),
     [
@@ -125,5 +151,10 @@ def test_an_adapter_and_a_model_without_all_its_files_are_seen_at_a_glance(tmp_p
     shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     refused("lacks 1 of 2 weight files, the first: model-00002-of-00002")
+    for name in ("model-00002-of-00002.safetensors", "model.safetensors"):
+        (tmp_path / name).write_bytes(b"w")
+    refused("has its weights twice, in model.safetensors and in 2 parts")
+    (tmp_path / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    refused("tokenizer.json is a Git LFS pointer, and not the file itself: run git lfs pull there")
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "owner/base"}))
     refused("holds a LoRA adapter: merge it into owner/base first")

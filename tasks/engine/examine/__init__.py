@@ -15,6 +15,7 @@ from tasks.engine.examine.asking import Asking, content_of
 from tasks.engine.examine.constraints import choices, held_unasked, json_schema, prompt_logprobs, tokenizer
 from tasks.engine.examine.drawing import drawing
 from tasks.engine.examine.listing import context, listing, names, require_named
+from tasks.engine.examine.reading import cut_at
 from tasks.engine.examine.refusing import plain
 from tasks.engine.faults import Fault
 from tasks.engine.protocol import EngineError
@@ -101,9 +102,10 @@ async def _whole(ask: Asking, adds_nothing: bool) -> Capabilities:
     form, tokens = await tokenizer(ask)
     schema = await json_schema(ask)
     of_prompts = await prompt_logprobs(ask, tokens) if tokens else False
+    cut = await cut_at(ask) if context(card or {}) is None else None
     drawn = None if adds_nothing else await drawing(ask, owner)
     return Capabilities(
         listed=None if cards is None else card is not None, owner=owner, context=context(card or {}), tokenizer=form,
         choices=dialect, json_schema=schema, top_logprobs=listed, choice_logprobs=of_choice, choices_only=only,
-        digits_hold=held, prompt_logprobs=of_prompts, refused=refused, requests=ask.requests, drawing=drawn,
+        digits_hold=held, prompt_logprobs=of_prompts, refused=refused, requests=ask.requests, drawing=drawn, cut_at=cut,
     )  # fmt: skip

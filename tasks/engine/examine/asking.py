@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar, cast
 
 from schemas.errors import PopError
-from tasks.engine.client import Client
+from tasks.engine.client import UNKNOWN_CONTEXT, Client
 from tasks.engine.dialects import Dialect, among, word_logprobs
 from tasks.engine.faults import Fault, Rejected
 from tasks.engine.parameters import params_of, shaped
@@ -33,6 +33,7 @@ class Asking:
         name: what the model is called there.
         standard: the parameters that requests of its roles carry, without those that were found to be refused.
         requests: that were made so far.
+        assumed: the context in tokens that is counted on where the server does not tell it.
     """
 
     def __init__(self, client: Client, replica: Replica, standard: Mapping[str, Any]) -> None:
@@ -40,6 +41,7 @@ class Asking:
         self.name, self.url = client.served_name, replica.url
         self.changes, self.standard = params_of(client.config), dict(standard)
         self.requests = 0
+        self.assumed = client.config.max_model_len or UNKNOWN_CONTEXT
 
     async def patiently(self, body: Body) -> Body:
         """Tried again after a fault; but where there are other replicas, one that is away is not waited for."""

@@ -10,6 +10,8 @@
 The first of these columns that a row has decides; `kind` in the configuration overrides it.
 """
 
+import contextlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ PROMPTS = ("prompt", "question", "problem", "instruction", "messages", "turns")
 RUBRICS = ("rubrics", "rubric")
 BASELINES = ("baseline", "baseline_answer")
 GOLDS = ("reference", "reference_answer", "answer", "gold", "target")
+UNSHOWN = ("choices", "options", "input", "context", "passage")  # beside the question; nobody would be shown them
 CATEGORIES = ("cluster", "category", "theme")
 IDS = ("prompt_id", "question_id", "uid", "id")
 ROLES = ("system", "developer", "user", "assistant")
@@ -79,7 +82,7 @@ def read_paper(settings: ExamConfig) -> Paper:
     Raises:
         BadExam: the file cannot be used; the line names the row and what is wrong.
     """
-    rows = rows_of(settings.file)
+    rows = [(place, _named(row)) for place, row in rows_of(settings.file)]
     try:
         kind = settings.kind or _kind_of(rows, settings)
         answers = baseline_answers(settings.baseline) if settings.baseline else {}
@@ -91,9 +94,20 @@ def read_paper(settings: ExamConfig) -> Paper:
     return Paper(settings, kind, tuple(prompts[n * len(prompts) // count] for n in range(count)))
 
 
+def _named(row: Row) -> Row:
+    """A row whose columns have the names known here, also where a file has them in capitals or with spaces around."""
+    known = {name: str(name).strip().casefold() for name in row}
+    return {name if short in row else short: row[name] for name, short in known.items()}
+
+
 def _first(row: Row, names: Sequence[str]) -> tuple[str, Any] | None:
     """The first of these columns that the row has something in."""
-    return next(((name, row[name]) for name in names if row.get(name) is not None and row[name] != []), None)
+    return next(((name, row[name]) for name in names if _is_there(row.get(name))), None)
+
+
+def _is_there(value: Any) -> bool:
+    """Whether a cell holds something; NaN is how tables of pandas write that it does not."""
+    return value is not None and value != [] and not (isinstance(value, float) and math.isnan(value))
 
 
 def _own_kind(row: Row) -> Kind:
@@ -143,7 +157,14 @@ def _text(value: Any, what: str) -> str:
 def _messages(row: Row) -> tuple[dict[str, str], ...]:
     if (found := _first(row, PROMPTS)) is None:
         raise BadExam(f"no prompt: an exam needs one of the columns {', '.join(PROMPTS)} (it has {', '.join(row)})")
+    if (beside := _first(row, UNSHOWN)) and beside[1] != "":
+        raise BadExam(
+            f"{beside[0]} beside the question, which nobody would be shown: write it into the prompt (and a right "
+            "answer as it is to be given), or take the column out"
+        )
     name, value = found
+    if name == "turns" and isinstance(value, list) and all(isinstance(one, str) for one in value):  # as in MT-Bench
+        value = [{"content": one} for one in value]
     if isinstance(value, str):
         return ({"role": "user", "content": _text(value, name)},)
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
@@ -188,9 +209,29 @@ def _criteria(row: Row) -> tuple[Item, ...]:
 def _golds(row: Row) -> tuple[str, ...]:
     if (found := _first(row, GOLDS)) is None:
         raise BadExam(f"no right answer: one of the columns {', '.join(GOLDS)} is wanted")
-    values = found[1] if isinstance(found[1], list) else [found[1]]
-    numbers = [str(one) if isinstance(one, int | float) and not isinstance(one, bool) else one for one in values]
-    return tuple(_text(one, found[0]) for one in numbers)
+    values = found[1] if isinstance(found[1], list) else _listed(found[1])
+    return tuple(_gold(one, found[0]) for one in values)
+
+
+def _listed(value: Any) -> list[Any]:
+    """The right answers of one cell: a CSV file has a list of them as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with contextlib.suppress(ValueError, RecursionError):
+            several = json.loads(value)
+            if several and all(isinstance(one, str) for one in several):
+                return [*several, value]
+    return [value]
+
+
+def _gold(value: Any, name: str) -> str:
+    """A right answer; of a worked solution that ends with `#### 72` (as GSM8K's) what follows the mark."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadExam(f"{name} is {value}: no right answer")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(int(value) if value == int(value) else value)
+    text = _text(value, name)
+    _, mark, result = text.rpartition("\n#### ")
+    return result if mark and result.strip() and "\n" not in result.strip() else text
 
 
 def _baseline(row: Row, answers: dict[str, str]) -> str:
@@ -234,6 +275,7 @@ def _refuse_twins(prompts: Sequence[Prompt]) -> None:
     """The same question twice would count twice in every mean, and its interval would be too narrow."""
     seen: dict[str, str] = {}
     for prompt in prompts:
-        before = seen.setdefault(content_id("prompt", list(prompt.messages)), prompt.place)
+        said = [[message["role"], *message["content"].split()] for message in prompt.messages]
+        before = seen.setdefault(content_id("prompt", said), prompt.place)
         if before != prompt.place:
             raise BadExam(f"{prompt.place}: the same prompt as {before}; leave one of them out")

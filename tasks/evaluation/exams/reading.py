@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import UserError
+from schemas.names import expanded
 from tasks.corpus.streams import UNDECODED, DamagedFile, open_text
 
 Row = dict[str, Any]
@@ -28,7 +29,7 @@ def rows_of(file: str) -> list[Numbered]:
     Raises:
         BadExam: it is missing, of another kind, torn, empty, or one of its rows cannot be read.
     """
-    path = Path(file).expanduser()
+    path = expanded(file)
     kind = Path(path.name.lower().removesuffix(".gz")).suffix
     if kind not in KINDS:
         raise BadExam(f"evaluation.exams: {path} is none of {', '.join(KINDS)} (the first two also .gz)")

@@ -1,13 +1,20 @@
 """The formulas of exams: pure functions, checked by hand in the tests."""
 
 import re
-import string
+import sys
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from statistics import fmean
 
+from tasks.texts.scripts import UNSPACED
+
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_IN_NUMBER = re.compile(r"(?<=\d)\.(?=\d)|(?<![\w.])[-\u2212](?=\.?\d)")  # 3.14 is not 314, and -5 not 5
+_WHOLE = re.compile(r"(?<![\d.])(\d+)\.0+(?![\d.])")  # 72.0, as tables keep whole numbers that had gaps beside them
+_KEPT = {".": "\ue000", "-": "\ue001", "\u2212": "\ue001"}
+_BACK = str.maketrans({"\ue000": ".", "\ue001": "-"})
+_RUN_ON = re.compile(f"[{UNSPACED}]")
 
 
 def points_score(points: Sequence[float], met: Sequence[bool | None]) -> float | None:
@@ -43,11 +50,23 @@ def exact(answer: str, golds: Sequence[str]) -> bool:
     return any(answer.strip() == gold.strip() for gold in golds)
 
 
+@cache
+def _punctuation() -> dict[int, None]:
+    """Of every script, and the symbols that ASCII has."""
+    marks = (n for n in range(sys.maxunicode + 1) if unicodedata.category(chr(n))[0] == "P")
+    return dict.fromkeys((*marks, *map(ord, "$+<=>^`|~")))
+
+
 def normalised(text: str) -> str:
     """Without case, punctuation, English articles and repeated white space, as SQuAD's answers are compared
-    (arXiv 1606.05250). A text of nothing else stays as it is."""
+    (arXiv 1606.05250), but for what makes a number another one. A text of nothing else stays as it is.
+
+    Example: "The Seine." is "seine", "-1,000.50" is "-1000.50", "72.0" is "72".
+    """
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(_ARTICLES.sub(" ", folded.translate(_PUNCTUATION)).split()) or folded.strip()
+    kept = _IN_NUMBER.sub(lambda mark: _KEPT[mark[0]], _WHOLE.sub(r"\1", folded))
+    bare = kept.translate(_punctuation()).translate(_BACK)
+    return " ".join(_ARTICLES.sub(" ", bare).split()) or folded.strip()
 
 
 def matches(answer: str, golds: Sequence[str]) -> bool:
@@ -57,4 +76,10 @@ def matches(answer: str, golds: Sequence[str]) -> bool:
 
 def contains(answer: str, golds: Sequence[str]) -> bool:
     """Whether a right answer's words stand in a row in the answer. Long answers may contain it by chance."""
-    return any(f" {normalised(gold)} " in f" {normalised(answer)} " for gold in golds)
+    said = normalised(answer)
+    return any(f" {gold} " in f" {said} " or (gold in said and _runs_on(gold)) for gold in map(normalised, golds))
+
+
+def _runs_on(text: str) -> bool:
+    """Whether a text is of a script without spaces: there no part of a word is known from a word."""
+    return bool(_RUN_ON.match(text[:1]) and _RUN_ON.match(text[-1:]))

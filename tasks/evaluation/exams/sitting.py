@@ -13,6 +13,7 @@ from tasks.engine.turns import together
 from tasks.evaluation.bench import Bench, Subject, Tables
 from tasks.evaluation.exams.formats import Paper, Prompt
 from tasks.storage.store import Row
+from tasks.texts.leaks import without_end
 from tasks.texts.length import word_count
 from tasks.texts.thoughts import final_answer
 
@@ -47,7 +48,9 @@ async def answers_of(bench: Bench, paper: Paper, subject: Subject) -> list[Row]:
 
 def _row(answer_id: str, prompt: Prompt, rollout: int, call: Generation) -> Row:
     status, reason = call.failure or ("ok", None)
-    final = final_answer(call.text).strip() if status in ("ok", *SAID) else "" if status == "refused" else None
+    final = (
+        without_end(final_answer(call.text)).strip() if status in ("ok", *SAID) else "" if status == "refused" else None
+    )
     if status == "ok" and not final:
         status, reason = "empty", "nothing is left after the thoughts"
     return {

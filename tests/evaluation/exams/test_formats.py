@@ -109,6 +109,13 @@ POINTS = "criterion 1: points {} are no number other than 0"
         ([{"prompt": "Q", "rubrics": "be good"}], "line 1: no rubric: a list of objects"),
         ([{"prompt": "Q", "answer": 7, "x": 1}, '{"prompt": "R", "answ'], "line 2: no JSON"),
         (["[1]"], "line 1: no JSON object, but list"),
+        ([{"prompt": "Q", "answer": 2, "choices": ["a", "b", "c"]}], "line 1: choices beside the question"),
+        ([{"instruction": "Translate", "input": "Hallo", "answer": "Hello"}], "line 1: input beside the question"),
+        ([{"question": "Who?", "context": "Bob did.", "answer": "Bob"}], "line 1: context beside the question"),
+        ([{"prompt": "A  b"}, {"prompt": " A b\n"}], "line 2: the same prompt as line 1"),
+        ([{"turns": ["a", "b"]}], "several turns"),
+        ([OK | {"rubrics": None, "answer": 7}, '{"prompt": "R", "answer": NaN}'], "line 2: of the kind 'parent'"),
+        (['{"prompt": "R", "answer": ["a", NaN]}'], "line 1: answer is nan: no right answer"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_refused_by_one_line(tmp_path: Path, rows: list[Any], says: str) -> None:
@@ -150,3 +157,17 @@ def test_an_exam_is_called_after_its_file() -> None:
         "q.tar.parquet": "q-tar",
     }
     assert {file: name_of_file(file) for file in names} == names
+
+
+def test_right_answers_are_read_as_exams_are_published(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text('prompt,answer\nQ,"[""42"", ""forty-two""]"\n')
+    assert read(tmp_path / "c.csv").prompts[0].golds[:2] == ("42", "forty-two")
+    (tmp_path / "s.csv").write_text("Prompt, Answer ,input\nQ,A,\n")
+    assert read(tmp_path / "s.csv").prompts[0].golds == ("A",)
+    assert read(lines(tmp_path / "t.jsonl", {"turns": ["Write a poem."]})).prompts[0].text == "Write a poem."
+    worked = lines(
+        tmp_path / "w.jsonl",
+        {"question": "Q", "answer": "48/2 = 24\n48+24 = 72\n#### 72"},
+        {"question": "R", "answer": 7.0},
+    )
+    assert [one.golds for one in read(worked).prompts] == [("72",), ("7",)]

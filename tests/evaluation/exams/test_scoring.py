@@ -49,9 +49,15 @@ def test_each_order_counts_half_and_one_alone_is_no_verdict(forth: Score, back: 
 
 def test_matching_is_exact_or_normalised_and_never_by_a_part_of_a_word() -> None:
     assert exact(" Paris\n", ["Rome", "Paris"]) and not exact("paris", ["Paris"])
-    assert matches("the  ‘Seine’.", ["Seine"]) is False  # typographic quotes are kept: they are no ASCII punctuation
+    assert matches("the  ‘Seine’.", ["Seine"]) and matches("巴黎。", ["巴黎"]) and contains("答案是巴黎。", ["巴黎"])
     assert matches("The Seine.", ["seine"]) and not matches("It is the Seine.", ["seine"])
     assert contains("It is the Seine.", ["seine"]) and not contains("Seinen", ["seine"])
+    assert not any(matches(one, [other]) for one, other in (("5", "-5"), ("15", "1.5"), ("314", "3.14"), ("+5", "-5")))
+    assert (
+        matches("72", ["72.0"])
+        and matches("1,000.5", ["1000.5"])
+        and matches("It is −5.".removeprefix("It is "), ["-5"])
+    )
     assert normalised("!?") == "!?" and not matches("?", ["!"])  # nothing is left of both, and they are not the same
 
 
