@@ -24,14 +24,16 @@ chance.
 
 import json
 import math
+from functools import lru_cache
 
 from tasks.asking.asker import Asked, Asker
 from tasks.engine.protocol import Likelihood
 from tasks.judging.case import Case, Marks, Row, one_by_one, score
-from tasks.prompts import data
+from tasks.prompts import Prompts, data
 from tasks.texts.measures import gram_size, overlap
 
 COPIED_SHARE = 0.6  # of a fact's word 3-grams that stand in the problem
+_RUBRICS = 512  # whose baseline is remembered: all answers of a rubric are rated at about the same time
 
 
 async def rate(asker: Asker, rating_id: str, case: Case, answer: Row) -> Asked[Marks]:
@@ -39,15 +41,10 @@ async def rate(asker: Asker, rating_id: str, case: Case, answer: Row) -> Asked[M
     golds = {c["name"]: c["gold"] for c in case.rubric["criteria"] if c["gold"] and not copied(c["gold"], case.problem)}
     if not golds:
         return Asked(None, None, "unrateable", "no criterion has a gold fact that is not in the problem already")
-    facts = tuple(data(gold) for gold in golds.values())
-
-    def asking(subject_id: str, text: str) -> Likelihood:
-        values = {"problem": data(case.problem), "answer": data(text)}
-        return Likelihood("judge", subject_id, asker.plan.prompts.render("likelihood", values), facts)
-
+    facts, prompts = tuple(data(gold) for gold in golds.values()), asker.plan.prompts
     # the baseline belongs to the rubric: every answer's rating asks for the same call
-    told = await asker.engine.likelihood(asking(rating_id, answer["final"]))
-    untold = await asker.engine.likelihood(asking(case.rubric["rubric_id"], ""))
+    told = await asker.engine.likelihood(_asking(prompts, rating_id, case.problem, facts, answer["final"]))
+    untold = await asker.engine.likelihood(_untold(prompts, case.rubric["rubric_id"], case.problem, facts))
     for generation in (told, untold):
         if generation.failure:
             return Asked(None, generation, generation.failure[0], generation.failure[1])
@@ -66,6 +63,16 @@ async def rate(asker: Asker, rating_id: str, case: Case, answer: Row) -> Asked[M
     ], told)  # fmt: skip
 
 
+def _asking(prompts: Prompts, subject_id: str, problem: str, facts: tuple[str, ...], text: str) -> Likelihood:
+    values = {"problem": data(problem), "answer": data(text)}
+    return Likelihood("judge", subject_id, prompts.render("likelihood", values), facts)
+
+
+@lru_cache(_RUBRICS)
+def _untold(prompts: Prompts, rubric_id: str, problem: str, facts: tuple[str, ...]) -> Likelihood:
+    return _asking(prompts, rubric_id, problem, facts, "")
+
+
 def score_of(asker: Asker, marks: Marks, criteria: list[Row]) -> float | None:
     """What is told, less what is said against the facts by `rating.contradiction_weight`; never below 0."""
     told, rating = score(marks, criteria), asker.plan.config.rating
@@ -79,6 +86,7 @@ def score_of(asker: Asker, marks: Marks, criteria: list[Row]) -> float | None:
 likelihood = one_by_one(rate, score_of)
 
 
+@lru_cache(4 * _RUBRICS)
 def copied(gold: str, problem: str) -> bool:
     """Whether a fact stands in the problem already. Facts of one or two words are looked for as they are."""
     return overlap(gold, problem, gram_size(gold, 3)) >= COPIED_SHARE
