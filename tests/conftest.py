@@ -42,7 +42,7 @@ def prefect_server() -> Iterator[None]:
     """Prefect with a database of its own."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=180):
+    with prefect_test_harness(server_startup_timeout=600):
         yield
 
 

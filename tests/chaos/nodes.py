@@ -85,7 +85,7 @@ def main() -> int:
 
     python = runtime_dir() / "bin/python"
     os.environ["STANDIN_SERVER"] = harness.SERVER  # servers have their nodes' environment
-    with prefect_test_harness(server_startup_timeout=180), Cluster(python, given.nodes) as cluster:
+    with prefect_test_harness(server_startup_timeout=600), Cluster(python, given.nodes) as cluster:
         setting = standin_setting(folder, "stepwise", str(PREFECT_API_URL.value()))
         sets = ("cluster.kind=ray", f"cluster.address={cluster.address}", "engine.replicas=2", "training.processes=1")
         setting.command += [word for one in sets for word in ("--set", one)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schemas.errors import UserError
 from schemas.load import load_config
 from tasks.models.contents import MANIFEST
 from tasks.models.fetching import cache
@@ -118,6 +119,7 @@ def test_a_model_from_before_they_travelled_is_read_where_it_is(
     row = {"model_id": "m" * 24, "parent_model_id": "base", "path": str(folder), "status": "candidate"}
     store.write("models", 0, "shard-00000", [row], {"stage": "train"})
     assert promote(store, "0")["standing_path"] == str(folder) == standing(store).path
+    (tmp_path / "first").rename(tmp_path / "elsewhere")  # of which the second machine sees nothing
     at_home("second", tmp_path, monkeypatch)
-    with pytest.raises(Exception, match="on the machine that trained it, and not in s3://"):
+    with pytest.raises(UserError, match="on the machine that trained it, and not in s3://"):
         promote(store, "0")
