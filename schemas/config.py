@@ -35,8 +35,6 @@ class CorpusConfig(Section):
 
     @model_validator(mode="after")
     def _bounds(self) -> "CorpusConfig":
-        if self.heldout_share == 1:
-            raise ValueError("heldout_share = 1 keeps every document out of training: leave some to train on")
         if self.min_words > self.max_words:
             raise ValueError(f"min_words ({self.min_words}) is above max_words ({self.max_words})")
         return self

@@ -151,6 +151,8 @@ def unusable(config: CorpusConfig, selection: Selection) -> UserError | None:
             f"the corpus is used up: every document of corpus.source={config.source} was drawn in an earlier round "
             f"({counts}); name a larger one, or begin another --run"
         )
+    if config.heldout_share == 1:
+        return UserError("corpus.heldout_share=1 keeps every document out of training: leave some to train on")
     reasons = "; ".join(
         f"{why.reason}" + f" (and {why.number - 1} like it)" * (why.number > 1) for why in selection.why
     )

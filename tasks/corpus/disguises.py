@@ -17,6 +17,7 @@ _KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"version https://git-lfs\.github\.com/spec/"), _POINTER),
     (re.compile(rb"%PDF-\d"), "a PDF: take the text out of it (pdftotext)"),
     (re.compile(rb"\{\\rtf\d"), "rich text (RTF): save it as plain text"),
+    (re.compile(rb"WARC/\d"), "a WARC archive: take the texts of its records out (warcio, datatrove)"),
     (re.compile(rb"%!PS"), "PostScript: take the text out of it (ps2ascii)"),
     (re.compile(rb"PK\x03\x04"), "a ZIP archive (or .docx, .xlsx): unpack it, or save it as text or CSV"),
     (re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|\xfd7zXZ\0|BZh[1-9]1AY&SY"), "packed twice: unpack it once"),

@@ -4,6 +4,8 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 from tasks.corpus import wikitext
 from tasks.corpus.disguises import HEAD, in_disguise
@@ -15,13 +17,16 @@ from tasks.corpus.webpages import read_html
 
 _PARTED = re.compile(r"[-_\s]+")
 _PAGE = re.compile(r"\s*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
+_END_OF_TEXT = re.compile(r"<\|(?:endoftext|end_of_text)\|>")  # as files of many texts are written for training
 PART_CHARS = 8 * 2**20  # beyond any book; a larger file is read in parts that end with a paragraph
 
 
 def read_text(path: File, name: str, columns: Columns) -> Iterator[Record]:
     """The documents of a .txt or .md file; by `columns`, rows that lost their suffix are known."""
-    for first_line, text, alone in _parts(path):
-        source = name if alone else f"{name}:{first_line}"
+    before, again = 0, 1
+    for first_line, text, alone, named in _parts(path):
+        before, again = first_line, again + 1 if first_line == before else 1
+        source = name if alone else f"{name}:{first_line}" + f".{again}" * (again > 1)
         undecoded = UNDECODED.search(text)
         if undecoded:
             line = first_line + text.count("\n", 0, undecoded.start())
@@ -38,7 +43,7 @@ def read_text(path: File, name: str, columns: Columns) -> Iterator[Record]:
         else:
             title, text = titled(text)
             found = document(source, text, title)
-            yield RawDocument(source, found.title or readable(path), found.text)
+            yield RawDocument(source, found.title or (readable(path) if named else None), found.text)
 
 
 def _rows(text: str, columns: Columns) -> str | None:
@@ -64,18 +69,33 @@ def readable(path: File) -> str | None:
     return words[:1].upper() + words[1:]
 
 
-def _parts(path: File) -> Iterator[tuple[int, str, bool]]:
-    """(first line's number, text, whether it is all there is): articles of a WikiText file, parts of a huge one."""
+class _Part(NamedTuple):
+    """A text of a file: where it begins, whether it is all there is, and whether the file's name may be its title."""
+
+    line: int
+    text: str
+    alone: bool = False
+    named: bool = True
+
+
+def _parts(path: File) -> Iterator[_Part]:
+    """The texts of a file: articles of WikiText, what `<|endoftext|>` stands between, parts of a huge one."""
     lines: list[str] = []
-    size, first_line, articles = 0, 1, False
+    size, first_line, articles, whole = 0, 1, False, True
     with open_text(path) as stream:
         for number, line in enumerate(iter(lambda: stream.readline(PART_CHARS), ""), 1):
+            *ended, line = _END_OF_TEXT.split(line) if "<|" in line else [line]
+            for one in ended:
+                if (text := "".join([*lines, one])).strip():
+                    yield _Part(first_line, text, named=False)
+                lines, size, first_line, whole = [], 0, number, False
             after_blank = bool(lines) and not lines[-1].strip()
             opens = (after_blank or not lines) and wikitext.is_title(line)
             if (articles and opens) or size >= (PART_CHARS if after_blank else 2 * PART_CHARS):
-                yield first_line, "".join(lines), False
+                yield _Part(first_line, "".join(lines), named=whole)
                 lines, size, first_line = [], 0, number
             articles = articles or (opens and not "".join(lines).strip())
             lines.append(line)
             size += len(line)
-    yield first_line, "".join(lines), first_line == 1
+    if whole or "".join(lines).strip():
+        yield _Part(first_line, "".join(lines), whole and first_line == 1, whole)

@@ -26,6 +26,7 @@ def tar() -> bytes:
         *((f"a{suffix}", POINTER, "git lfs pull") for suffix in (".txt", ".jsonl", ".csv", ".parquet", ".arrow")),
         ("a.txt", b"%PDF-1.4\n1 0 obj\n<< >>\nendobj\n", "a PDF"),
         ("a.txt", b"{\\rtf1\\ansi Hello there.}", "rich text"),
+        ("a.txt", b"WARC/1.0\r\nWARC-Type: conversion\r\n\r\nOne day.\r\n", "a WARC archive"),
         ("a.txt", ROW * 2, "name it .jsonl"),
         ("a.csv", b"PK\x03\x04\x14\0\x06\0\xff\xfe", "a ZIP archive"),
         ("a.jsonl", b"<!DOCTYPE html><html><body>404</body></html>", "a web page"),
@@ -51,3 +52,11 @@ def test_files_joined_end_to_end_keep_their_columns_apart(tmp_path: Path) -> Non
         ("C", "Three days."),
     ]
     assert [one.source for one in found if isinstance(one, BadRecord)] == ["a.csv:3", "a.csv:5"]
+
+
+def test_texts_with_a_mark_between_them_are_documents_of_their_own(tmp_path: Path) -> None:
+    content = "One day.\nIt rained.\n<|endoftext|>\nTwo.<|endoftext|>Three.<|endoftext|><|endoftext|>\n\n"
+    (tmp_path / "stories.txt").write_text(content)
+    found = [one for one in read(str(tmp_path / "stories.txt")) if isinstance(one, RawDocument)]
+    assert [one.text.strip() for one in found] == ["One day.\nIt rained.", "Two.", "Three."]
+    assert len({one.source for one in found}) == 3 and not any(one.title for one in found)

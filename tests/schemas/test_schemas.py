@@ -80,7 +80,6 @@ def test_an_unknown_key_names_the_nearest(override: str, nearest: str) -> None:
     ("override", "says"),
     [
         ("training.micro_batch_size=32", "batch_size (1) must be a multiple of micro_batch_size (32)"),
-        ("corpus.heldout_share=1", "leave some to train on"),
         ("sampling.answer.stop=['']", "sampling.answer.stop.0"),
     ],
 )
