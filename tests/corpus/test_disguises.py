@@ -35,6 +35,7 @@ def tar() -> bytes:
         ("a.jsonl.gz", tar(), "a tar archive"),
         ("a.parquet", b"PAR1" + b"\0" * 40, "cannot be read as Parquet"),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else value,  # packed bytes have the time in them
 )
 def test_the_cause_is_said_once(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(content)
