@@ -243,7 +243,7 @@ def test_a_judges_price_is_known_also_where_it_came_later(tmp_path: Path) -> Non
 
 
 def test_where_nothing_can_be_read_no_figure_is_made_up(tmp_path: Path) -> None:
-    found = Sat(tmp_path, [{"prompt": "four"}, {"prompt": "four "}], parent=True).figures()
+    found = Sat(tmp_path, [{"prompt": "four"}], parent=True).figures()
     assert found["c", "rate"].status == found["c", "difference"].status == "not_run"
     assert found["c", "rate"].value is None and found["c", "unrated_share"].value == 1.0
-    assert found["c", "unrated_share"].reason == "2 malformed"
+    assert found["c", "unrated_share"].reason == "1 malformed"
