@@ -21,9 +21,8 @@ def pop(
     *arguments: str, text: str = "", cwd: Path = PROJECT, env: dict[str, str] | None = None
 ) -> tuple[int, str, str]:
     """`pop …` as a process of its own, by the installed entry point, without the tests' Prefect server."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_"))
-    }  # of other tests
+    others = ("PREFECT_", "AWS_")  # which other tests have set
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     done = subprocess.run(
         [sys.executable, str(PROJECT / "pop_entry.py"), *arguments], env=kept | (env or {}), cwd=cwd, input=text,
         capture_output=True, text=True, encoding="utf-8", timeout=120, check=False,
