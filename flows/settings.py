@@ -28,8 +28,6 @@ QUIET = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_SERVER_L
 
 
 LEAST_COLUMNS = 40  # narrower, and tables show dots in place of numbers
-
-
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 

@@ -58,9 +58,8 @@ async def answers_to(bench: Bench, prompts: list[Row], subject: Subject) -> dict
         message = ({"role": "user", "content": row["prompt"]},)
         call = await engine.chat(Request("evaluate", f"ifeval-{row['key']}", "answer", message, sampling))
         if call.failure is None or call.failure[0] in ("truncated", "empty", "refused"):
-            found[str(row["key"])] = without_end(
-                final_answer(call.text)
-            )  # what there is, as upstream does, but no thoughts
+            # what there is, as upstream does, but no thoughts
+            found[str(row["key"])] = without_end(final_answer(call.text))
 
     async def work(engine: Engine) -> Tables:
         await asyncio.gather(*(ask(row, engine) for row in prompts))

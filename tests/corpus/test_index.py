@@ -29,6 +29,14 @@ from tests.corpus.test_twins import prose, spelled
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"documents": 12, "heldout_documents": 6, "heldout_share": 0.3, "min_words": 20, "max_words": 60}
+# a process that makes an index slowly enough to be killed in the middle of it
+MAKING = (
+    "import sys, time; from pathlib import Path\n"
+    "from schemas.config import CorpusConfig; from tasks.corpus import index, parts\n"
+    "index.PART_ROWS = parts.BATCH_ROWS = 10\n"
+    "config = CorpusConfig.model_validate_json(sys.argv[2])\n"
+    "index.make(config.source, config, Path(sys.argv[1]), lambda *_: time.sleep(0.02))"
+)
 
 
 def quiet(_cursor: Cursor, _name: str) -> None:
@@ -133,16 +141,9 @@ def test_only_what_is_drawn_is_read(corpus: Path, tmp_path: Path, monkeypatch: p
 def test_a_killed_index_goes_on_and_is_what_it_would_have_been(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = (
-        "import sys, time; from pathlib import Path\n"
-        "from schemas.config import CorpusConfig; from tasks.corpus import index, parts\n"
-        "index.PART_ROWS = parts.BATCH_ROWS = 10\n"
-        "config = CorpusConfig.model_validate_json(sys.argv[2])\n"
-        "index.make(config.source, config, Path(sys.argv[1]), lambda *_: time.sleep(0.02))"
-    )
     given, killed, whole = config(corpus, long_texts="cut"), tmp_path / "killed", tmp_path / "whole"
     for number in (1, 5):
-        process = subprocess.Popen([sys.executable, "-c", code, str(killed), given.model_dump_json()], cwd=ROOT)
+        process = subprocess.Popen([sys.executable, "-c", MAKING, str(killed), given.model_dump_json()], cwd=ROOT)
         while len(parts_of(killed)) < number:
             assert process.poll() is None
             time.sleep(0.005)

@@ -20,7 +20,17 @@ from tasks.corpus.records import BadRecord
 from tasks.corpus.remote import _Ranges
 from tasks.corpus.select import Selection
 from tasks.shard import corpus_stamp
-from tests.corpus.test_index import ROOT, config, corpus, indexed, plain, quiet, table, texts  # noqa: F401  (a fixture)
+from tests.corpus.test_index import (  # noqa: F401  (corpus is a fixture)
+    MAKING,
+    ROOT,
+    config,
+    corpus,
+    indexed,
+    plain,
+    quiet,
+    table,
+    texts,
+)
 from tests.corpus.test_twins import prose
 
 
@@ -90,16 +100,9 @@ def test_only_what_is_drawn_is_fetched(url: str, tmp_path: Path, monkeypatch: py
 def test_a_killed_index_goes_on_and_is_what_it_would_have_been(
     corpus: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:  # fmt: skip
-    code = (
-        "import sys, time; from pathlib import Path\n"
-        "from schemas.config import CorpusConfig; from tasks.corpus import index, parts\n"
-        "index.PART_ROWS = parts.BATCH_ROWS = 10\n"
-        "config = CorpusConfig.model_validate_json(sys.argv[2])\n"
-        "index.make(config.source, config, Path(sys.argv[1]), lambda *_: time.sleep(0.02))"
-    )
     put(corpus, url)
     given, killed = at(url), tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", code, str(killed), given.model_dump_json()], cwd=ROOT)
+    process = subprocess.Popen([sys.executable, "-c", MAKING, str(killed), given.model_dump_json()], cwd=ROOT)
     while len(parts_of(killed)) < 3:
         assert process.poll() is None
         time.sleep(0.005)
