@@ -1,12 +1,12 @@
 """How well does each way of scoring order a run's answers, and how much of that is more than the zero line?
 
-    python -m benchmarks.judges ROOT/RUN [--round 0]
+    python -m benchmarks.judges ROOT/RUN [--round 0] [--hinted]
 
 Works on any finished round, also one of an earlier version. Beside the round's own judge it tries other uses of the
 same likelihoods (sums of the gains, the least known fact, what is told alone), where the judge rated by likelihood.
 `agree`: of best against worst, how often the best has the larger share of words that stand in the document (chance
-0.5). Below, what the round let through: answers that are not whole, refusals, gold facts that rest on nothing, and the
-probes.
+0.5). The last two columns are of all answers, the reference among them. Below, what the round let through: answers that
+are not whole, refusals, gold facts that rest on nothing, and the probes.
 """
 
 import argparse
@@ -38,10 +38,11 @@ USES: dict[str, Callable[[list[float]], float]] = {
 }
 
 
-def judged(store: Store, round_: int) -> dict[str, list[Graded]]:
-    """Each way of scoring with the answers that it scores."""
+def judged(store: Store, round_: int, hinted: bool = False) -> dict[str, list[Graded]]:
+    """Each way of scoring with the answers that it scores; those that saw a hint only if asked for."""
     con = connect(store)
-    rows = rows_of(con, "SELECT * FROM graded WHERE round = ? AND grounded IS NOT NULL AND NOT hinted", [round_])
+    query = "SELECT * FROM graded WHERE round = ? AND grounded IS NOT NULL AND (NOT hinted OR ?)"
+    rows = rows_of(con, query, [round_, hinted])
     gains = {row["answer_id"]: row["gains"] for row in rows_of(con, GAINS, {"round": round_})}
     found: dict[str, list[Graded]] = defaultdict(list)
 
@@ -63,8 +64,9 @@ def judged(store: Store, round_: int) -> dict[str, list[Graded]]:
 
 def table(found: dict[str, list[Graded]]) -> str:
     """As Markdown."""
-    lines = ["| score | rank correlation | beyond zero line | agree | reference above mean | with the reference |",
-             "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    head = ("score", "rank correlation", "beyond zero line", "agree", "reference above mean", "with the reference",
+            "agree with it")  # fmt: skip
+    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     for name, graded in found.items():
         blind, both = ordering([one for one in graded if not one.reference]), ordering(graded)
         zero = name.startswith(("own", "length"))
@@ -74,6 +76,7 @@ def table(found: dict[str, list[Graded]]) -> str:
             _share(blind.agree),
             _share(both.reference_above),
             _pm(both.correlation, both.correlation_pm),
+            _share(both.agree_all),
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -126,17 +129,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", help="ROOT/RUN")
     parser.add_argument("--round", type=int, default=0)
+    parser.add_argument("--hinted", action="store_true", help="with the answers that saw a hint (sampling.hints)")
     given = parser.parse_args()
     root, _, name = given.run.rstrip("/").rpartition("/")
     store = Store(root or ".", name)
-    found = judged(store, given.round)
+    found = judged(store, given.round, given.hinted)
     if not found:
         sys.exit(f"{given.run}, round {given.round}: no rated answers with their documents")
     one = next(iter(found.values()))
-    blind = sum(not graded.reference for graded in one)
-    print(
-        f"{name}, round {given.round}: {len({graded.problem_id for graded in one})} problems, {blind} blind answers\n"
-    )
+    own, problems = sum(not graded.reference for graded in one), len({graded.problem_id for graded in one})
+    kind = "answers, hinted ones with them" if given.hinted else "blind answers"
+    print(f"{name}, round {given.round}: {problems} problems, {own} {kind}\n")
     print(table(found), "\n")
     print("\n".join(let_through(store, given.round)))
 

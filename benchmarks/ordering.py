@@ -35,7 +35,7 @@ class Graded:
 
 @dataclass(frozen=True)
 class Ordering:
-    """What a score's order is worth; `_pm` is half the width of the 95 % interval."""
+    """What a score's order is worth; `_pm` is half the width of the 95 % interval, `agree_all` counts the reference."""
 
     problems: int
     answers: int
@@ -44,6 +44,7 @@ class Ordering:
     beyond: float | None = None
     beyond_pm: float | None = None
     agree: float | None = None
+    agree_all: float | None = None
     reference_above: float | None = None
 
 
@@ -60,7 +61,9 @@ def ordering(graded: Sequence[Graded]) -> Ordering:
     left = _residual(score, own, words), _residual(grounded, own, words)
     nothing = math.fsum(e * e for e in left[0]) <= 1e-12 * math.fsum(s * s for s in score)
     beyond = (0.0, 0.0) if nothing else _correlation(*left, where)
-    return Ordering(len(problems), len(graded), *plain, *beyond, _agree(problems), _above(problems))
+    return Ordering(
+        len(problems), len(graded), *plain, *beyond, _agree(problems), _agree(problems, True), _above(problems)
+    )
 
 
 def _score(row: Graded) -> float | None:
@@ -122,12 +125,12 @@ def _correlation(one: Column, other: Column, where: list[int]) -> tuple[float | 
     return r, 1.96 * math.sqrt(math.fsum(u * u for u in sums.values()) * len(sums) / (len(sums) - 1)) / n
 
 
-def _agree(problems: list[list[Graded]]) -> float | None:
+def _agree(problems: list[list[Graded]], reference: bool = False) -> float | None:
     won = []
-    for rows in problems:
-        blind = [row for row in rows if not row.reference]
-        if blind and max(row.score for row in blind) > min(row.score for row in blind):
-            best, worst = max(blind, key=lambda row: row.score), min(blind, key=lambda row: row.score)
+    for problem in problems:
+        rows = [row for row in problem if reference or not row.reference]
+        if rows and max(row.score for row in rows) > min(row.score for row in rows):
+            best, worst = max(rows, key=lambda row: row.score), min(rows, key=lambda row: row.score)
             won.append(1.0 if best.grounded > worst.grounded else 0.5 if best.grounded == worst.grounded else 0.0)
     return fmean(won) if won else None
 

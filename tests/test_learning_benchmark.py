@@ -13,6 +13,7 @@ from benchmarks.learning.judge import CRITERIA, NAME, judging, true_score
 from benchmarks.learning.table import Result, plot, table
 from flows.examining import examined
 from schemas.config import Config
+from schemas.preferences import ReuseConfig
 from tasks.engine.client import Client
 from tasks.evaluation.bench import NESTED
 from tasks.evaluation.statistics import difference_interval
@@ -59,12 +60,16 @@ def test_the_judge_is_right_through_prompt_server_and_log_probabilities(
     assert [row["score"] for row in asyncio.run(rated())] == pytest.approx(list(ANSWERS.values()))
 
 
-def test_arms_differ_from_the_truth_in_their_pairs_alone(settings: Config) -> None:
+def test_arms_differ_from_the_truth_in_what_they_name_alone(settings: Config) -> None:
     truth = config_of(Size(), "truth", 3, "http://x/v1", first=True)
-    for name in ARMS:
+    for name, differs in ARMS.items():
         arm = config_of(Size(), name, 3, "http://x/v1", first=True)
-        assert arm.model_copy(update={"pairing": truth.pairing}) == truth
-        assert arm.pairing.control == ARMS[name].get("control", "none")
+        others = {section: getattr(truth, section) for section in (*differs, "reuse")}
+        assert arm.model_copy(update=others) == truth
+        for section, changed in differs.items():
+            assert getattr(arm, section) == getattr(truth, section).model_copy(update=changed)
+    hinted = config_of(Size(), "hints", 3, "http://x/v1", first=True)
+    assert hinted.reuse == ReuseConfig(problems=truth.reuse.ratings)  # answers of its own to the same problems
     assert truth.reuse.ratings == f"{run_name(BASE, 3)}/0"
     assert set(CURVE) <= set(ARMS)
     own = config_of(Size(), "truth", 0, None, first=False)

@@ -8,14 +8,20 @@ from schemas.config import Config
 from schemas.load import check, load_config
 
 BASE = "base"  # the run whose answers and ratings of the first round all arms share; it trains nothing
-# name to what differs from the judge's own pairs
-ARMS: dict[str, dict[str, Any]] = {
+Sections = dict[str, dict[str, Any]]
+CONTROLS = ("shuffled", "reversed", "own_likelihood", "length")
+# name to the settings that differ from the judge's own pairs. One that samples otherwise has answers of its own to the
+# same problems; all others have the base's
+ARMS: dict[str, Sections] = {
     "truth": {},
-    "shuffled": {"control": "shuffled"},
-    "reversed": {"control": "reversed"},
-    "own_likelihood": {"control": "own_likelihood"},
-    "length": {"control": "length"},
-    **{f"flipped_{share}": {"control": "flipped", "flipped_share": share / 100} for share in (12, 25, 37, 50)},
+    **{name: {"pairing": {"control": name}} for name in CONTROLS},
+    **{
+        f"flipped_{share}": {"pairing": {"control": "flipped", "flipped_share": share / 100}}
+        for share in (12, 25, 37, 50)
+    },
+    "reference": {"pairing": {"include_reference": True}},
+    "reference_nll": {"pairing": {"include_reference": True}, "training": {"nll_loss_coef": 0.2}},
+    "hints": {"sampling": {"hints": 0.3}},
 }
 CURVE = ("truth", "flipped_12", "flipped_25", "flipped_37", "flipped_50", "reversed")
 
@@ -59,7 +65,7 @@ def config_of(size: Size, arm: str, seed: int, judge: str | None, first: bool) -
     }  # fmt: skip
     data["task"] |= {"problems_per_document": size.problems_per_document}
     data["sampling"] |= {"answers": size.answers, "seed": seed, "own_likelihood": True}
-    data["pairing"] |= {"min_margin": 0.05, **ARMS.get(arm, {})}
+    data["pairing"] |= {"min_margin": 0.05}
     data["training"] |= {
         "enabled": arm != BASE, "learning_rate": 8e-5, "beta": 0.05, "epochs": size.epochs,
         "batch_size": size.batch_size, "seed": 42 + seed,
@@ -70,8 +76,11 @@ def config_of(size: Size, arm: str, seed: int, judge: str | None, first: bool) -
     }  # fmt: skip
     data["engine"] |= {"timeout_sec": 1800.0}  # a loaded machine is slow, not broken
     data["gate"] |= {"audits": "off"}  # which look at rubrics and judges, and would stop a control for being one
+    differs = ARMS.get(arm, {})
+    for section, settings in differs.items():
+        data[section] |= settings
     if arm != BASE and first:
-        data["reuse"] = {"ratings": f"{run_name(BASE, seed)}/0"}
+        data["reuse"] = {"problems" if "sampling" in differs else "ratings": f"{run_name(BASE, seed)}/0"}
     if judge is not None:
         data["models"]["planted"] = {"base_urls": (judge,), "served_name": NAME}
         data["roles"] |= {"judge": "planted"}
