@@ -19,7 +19,9 @@ from tasks.rubric import rubric_task
 from tasks.staging.stage import Round, reused_task
 
 SHOWN_ONE_BY_ONE = 40
-_COLLECTED = (10_000, 2, 10)  # new objects, and collections of these and of those that outlived one: some ms each
+# new objects; collections of these, and of those that outlived one: some ms each. A look through all that is held stops
+# the loop for some tenths of a second, so it comes once in some hundred thousand calls
+_COLLECTED = (10_000, 2, 1_000)
 _APART_SEC = 0.005  # between two begun: Prefect needs some 20 ms of the loop for each
 _LOOK_SEC = 0.02  # between looks whether there is room for another shard
 TASKS = {

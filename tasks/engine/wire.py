@@ -24,6 +24,7 @@ from yarl import URL
 from schemas.errors import DependencyError, UserError
 from schemas.version import package_version
 from tasks.engine.faults import Fault, name_of, refusal
+from tasks.engine.turns import turn
 
 CONNECT_SEC = 30.0  # to reach a server at all; the answer has `engine.timeout_sec`
 # Servers close a connection that idles: vLLM and uvicorn after 5 s. One that is closed just as it is used again costs a
@@ -95,6 +96,7 @@ class Wire:
             Fault: it may be worth another try, or another server.
         """
         answer = await self.post(path, body)
+        await turn()  # many may have come at once
         if not 200 <= answer.status < 300:
             raise refusal(self.url, answer.status, answer.body, answer.headers, name_of(answer.status))
         try:
