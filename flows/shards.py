@@ -5,6 +5,7 @@ import gc
 import math
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from flows.views.artifacts import StageProgress
@@ -24,6 +25,8 @@ SHOWN_ONE_BY_ONE = 40
 _COLLECTED = (10_000, 2, 1_000)
 _APART_SEC = 0.005  # between two begun: Prefect needs some 20 ms of the loop for each
 _LOOK_SEC = 0.02  # between looks whether there is room for another shard
+_LAST = 8  # times what the gate lets in: the answers of the shards that end a round side by side
+_AFTER = {"answer": 1, "rate": 2, "probe": 2}  # among these; every other stage is 0 and goes first
 TASKS = {
     "propose": propose_task, "answer": answer_task, "rubric": rubric_task, "rate": rate_task, "probe": probe_task,
     "pair": pair_task,
@@ -60,16 +63,20 @@ async def run_shards(
 
     A shard is begun when all that those before it ask leaves room at the gate, so it is finished, published and out of
     memory while later ones have not begun, and how much is held does not grow with the corpus.
+
+    The last few end side by side, what has most to come after it first: one after the other, the last one would be
+    alone with the server in each of its stages. Their ratings fill it while answers and rubrics are waited for.
     """
     config = round_.plan.config
     least = min(config.corpus.documents_per_shard, gate.most)  # calls of a shard in its narrowest stage, roughly
     most = 2 + math.ceil(gate.most / least)
+    answers = config.corpus.documents_per_shard * config.sampling.answers
+    together_from = max(0, len(shards) - max(2, math.ceil(_LAST * gate.most / answers)))
     running: set[int] = set()
 
     async def one(place: int, shard: str) -> None:
-        PLACE.set(place)
         try:
-            await run_stages(round_, shard, bars, stages)
+            await run_stages(round_, shard, bars, stages, partial(turn_of, place, together_from))
         finally:
             running.discard(place)
 
@@ -119,8 +126,19 @@ async def skip_finished(round_: Round, shards: tuple[str, ...], bars: StageProgr
     return tuple(shard for shard in shards if shard not in whole)
 
 
-async def run_stages(round_: Round, shard: str, bars: StageProgress, stages: Sequence[str]) -> None:
+def turn_of(place: int, together_from: int, stage: str) -> tuple[int, int, int]:
+    """When a shard's calls go, the least first: the oldest's, and from `together_from` on those of the earlier stages.
+
+    Rubrics go with the problems: they are few, and many ratings wait for each.
+    """
+    return min(place, together_from), _AFTER.get(stage, 0), place
+
+
+async def run_stages(
+    round_: Round, shard: str, bars: StageProgress, stages: Sequence[str], turn: Callable[[str], tuple[int, ...]]
+) -> None:  # fmt: skip
     """One shard through some stages, without waiting for the others."""
     for stage in stages:
+        PLACE.set(turn(stage))
         await TASKS[stage](round_, shard)
         await bars.move(stage, round_.progress.done.get(stage, 0), len(round_.shards))

@@ -9,24 +9,24 @@ from contextvars import ContextVar
 from itertools import count
 from types import TracebackType
 
-# the shard's place in its round; every task that works for it inherits it
-PLACE: ContextVar[int] = ContextVar("place", default=0)
+# who goes first: the least; its last number is the shard's place in its round. Every task that works for it inherits it
+PLACE: ContextVar[tuple[int, ...]] = ContextVar("place", default=(0,))
 
 
 class Gate:
-    """Lets `limit` in at once, of `most` at most; who waits comes in by the place of its shard, then as it came.
+    """Lets `limit` in at once, of `most` at most; who waits comes in by its `PLACE`, then as it came.
 
     Attributes:
         limit: how many at present; follows the servers (`tasks.engine.load`).
         in_flight: how many are in.
-        seen: places of which a request has come already.
+        seen: shards, by their place in the round, of which a request has come already.
     """
 
     def __init__(self, most: int) -> None:
         self.most = self.limit = most
         self.in_flight = 0
         self.seen: set[int] = set()
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[tuple[int, ...], int, asyncio.Future[None]]] = []
         self._number = count()
 
     @property
@@ -36,7 +36,7 @@ class Gate:
 
     async def __aenter__(self) -> None:
         place = PLACE.get()
-        self.seen.add(place)
+        self.seen.add(place[-1])
         if self.in_flight < self.limit and not self._waiting:
             self.in_flight += 1
             return

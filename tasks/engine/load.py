@@ -19,6 +19,7 @@ from tasks.engine.gate import Gate
 from tasks.engine.replicas import Replica
 
 EVERY_SEC = 1.0
+_KEPT = 0.99  # of the seats that were seen, a second: a server whose memory fills up has fewer after a while
 _GIVEN_UP = 3  # answers without a figure in a row, after which a server is not asked again
 _LIMIT_SEC = 10.0
 _LINE = re.compile(r"^([a-z_]+:[a-z_]+)(?:\{[^}]*\})? ([0-9.eE+-]+)", re.MULTILINE)
@@ -118,6 +119,7 @@ class Pulse:
         self._gate = gate
         self._servers = {name: [_Server(replica) for replica in replicas] for name, replicas in servers.items()}
         self.loads = {name: known.get(name, Load()) for name in servers}
+        self._seats = 0.0  # as many have run at once
         self.told: set[str] = set()  # models of which a server told something
 
     async def beat(self) -> None:
@@ -137,7 +139,10 @@ class Pulse:
         asked = [server for servers in self._servers.values() for server in servers if server.asked]
         if asked and all(server.tells for server in asked):
             running, waiting = sum(one.running for one in asked), sum(one.waiting for one in asked)
-            self._gate.set_limit(limit_of(self._gate, running, waiting))
+            before, self._seats = self._seats, max(running, self._seats * _KEPT**seconds)
+            limit = limit_of(self._gate, running, waiting, self._seats)
+            if running <= before or limit > self._gate.limit:  # else those that wait are still on their way to a seat
+                self._gate.set_limit(limit)
         else:  # what goes to one that tells nothing cannot be told from the others: all are let in
             self._gate.set_limit(self._gate.most)
 
@@ -160,19 +165,24 @@ class Pulse:
             load.full_seconds += seconds
 
 
-def limit_of(gate: Gate, running: float, waiting: float) -> int:
-    """How many requests are to be in flight: those that run, and a few that wait, so that none that ends leaves a gap.
+def limit_of(gate: Gate, running: float, waiting: float, seats: float = 0.0) -> int:
+    """How many requests are to be in flight: those that can run, and a few that wait, so that no end leaves a gap.
 
     Figures are in the server's own measure, of which a request may be several (one a prompt in it).
+
+    Args:
+        seats: as many have run at once lately. Who waits may wait for a prompt to be read, and not for a seat.
 
     Example: 256 in flight, of which 64 run and 192 wait: 64 + 16 from now on. Of 80 in flight 78 run and 2 wait: more
     may come.
     """
-    queue = max(4.0, running / 4)
-    if waiting > 2 * queue:
-        return math.ceil(gate.in_flight * (running + queue) / (running + waiting))
+    seats = max(seats, running)
+    queue = max(4.0, seats / 4)
+    if running + waiting > seats + 2 * queue:
+        return math.ceil(gate.in_flight * (seats + queue) / (running + waiting))
     if waiting <= queue / 2 and gate.room <= 0:
-        return gate.limit + max(8, gate.limit // 4)
+        limit = max(gate.limit, gate.in_flight)
+        return limit + max(8, limit // 4)
     return gate.limit
 
 

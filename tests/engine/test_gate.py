@@ -19,7 +19,7 @@ def test_those_of_the_oldest_shard_go_first_and_then_as_they_came() -> None:
         gate, order = Gate(2), list[tuple[int, int]]()
 
         async def call(place: int, number: int) -> None:
-            PLACE.set(place)
+            PLACE.set((place,))
             async with gate:
                 order.append((place, number))
                 assert gate.in_flight <= 2
@@ -56,20 +56,23 @@ def test_who_is_ended_while_it_waits_takes_no_place(let_in: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_flight", "limit", "running", "waiting", "then"),
+    ("in_flight", "limit", "running", "waiting", "seats", "then"),
     [
-        (256, 256, 64, 192, 80),  # most of them wait: those that run and a short queue
-        (64, 64, 128, 384, 20),  # each is several at the server
-        (80, 80, 78, 2, 100), (256, 256, 250, 0, 256), (40, 80, 40, 0, 80), (80, 80, 64, 16, 80), (0, 80, 0, 0, 80),
+        (256, 256, 64, 192, 0, 80),  # most of them wait: those that run and a short queue
+        (64, 64, 128, 384, 0, 20),  # each is several at the server
+        (200, 200, 90, 110, 160, 200),  # 160 could run: those that wait, wait for prompts to be read
+        (200, 80, 190, 10, 190, 250),  # all that are in flight run, though fewer were thought enough
+        (80, 80, 78, 2, 0, 100), (256, 256, 250, 0, 0, 256), (40, 80, 40, 0, 0, 80), (80, 80, 64, 16, 0, 80),
+        (0, 80, 0, 0, 0, 80),
     ],
 )  # fmt: skip
 def test_the_gate_is_as_wide_as_the_servers_have_use_for(
-    in_flight: int, limit: int, running: int, waiting: int, then: int
+    in_flight: int, limit: int, running: int, waiting: int, seats: int, then: int
 ) -> None:
     gate = Gate(256)
     gate.set_limit(limit)
     gate.in_flight = in_flight
-    gate.set_limit(limit_of(gate, running, waiting))
+    gate.set_limit(limit_of(gate, running, waiting, seats))
     assert gate.limit == then
 
 
@@ -110,11 +113,18 @@ def looked_at(*answers: bytes, most: int = 64, limit: int = 64, beside: bool | N
 
 
 def test_how_full_a_server_was_is_added_up_over_the_time_in_which_it_had_work() -> None:
-    pulse, gate = looked_at(metrics(0, 0, 100), metrics(16, 48, 300), metrics(16, 0, 50))
+    pulse, _ = looked_at(metrics(0, 0, 100), metrics(16, 48, 300), metrics(16, 0, 50))
     assert pulse.loads["m"] == Load(
         seconds=2, full_seconds=1, running_seconds=32, waiting_seconds=48, prefix_hits=250, prefix_queries=500
     )  # the last one began anew: its server was started again
-    assert gate.limit == 28  # 16 run and 4 wait, of 64; then 8 more
+
+
+def test_what_waits_for_its_prompt_to_be_read_makes_the_gate_no_narrower() -> None:
+    assert looked_at(metrics(16, 48), metrics(32, 32))[1].limit == 64  # more and more run
+    assert looked_at(metrics(16, 48), metrics(16, 48))[1].limit == 20  # 16 seats, and a short queue
+    assert looked_at(metrics(48, 0), metrics(16, 48))[1].limit == 64  # there are more seats than are taken
+    gone = [metrics(48, 0), *[metrics(16, 48)] * 200]
+    assert looked_at(*gone)[1].limit == 20  # 48 were there long ago
 
 
 def test_a_server_that_tells_nothing_leaves_the_gate_open_and_is_left_alone() -> None:
@@ -126,8 +136,8 @@ def test_a_server_that_tells_nothing_leaves_the_gate_open_and_is_left_alone() ->
 def test_one_that_is_lost_opens_the_gate_and_one_that_was_left_out_plays_no_part() -> None:
     pulse, gate = looked_at(metrics(8, 0), metrics(8, 0), limit=8, beside=False)
     assert gate.limit == 64
-    pulse, gate = looked_at(metrics(16, 48), beside=True)
-    assert gate.limit == 20 and pulse.loads["m"].full_seconds == 1
+    pulse, gate = looked_at(metrics(16, 48), metrics(16, 48), beside=True)
+    assert gate.limit == 20 and pulse.loads["m"].full_seconds == 2
 
 
 def test_metrics_of_several_engines_are_one_figure() -> None:

@@ -98,3 +98,13 @@ def test_a_long_round_holds_few_shards_and_tokenizes_each_text_once(
     texts_asked = "SELECT count(DISTINCT m.content) FROM generations, unnest(messages) t(m) WHERE role = 'judge'"
     [(texts_rated,)] = rows(tmp_path / "runs", "r", texts_asked)
     assert 0 < counts["endpoints"]["/tokenize"] <= texts_rated
+
+
+def test_the_oldest_shard_goes_first_and_the_last_ones_end_side_by_side() -> None:
+    def before(one: tuple[int, str], other: tuple[int, str]) -> bool:
+        first, then = (on_their_way.turn_of(place, 8, stage) for place, stage in (one, other))
+        return first < then
+
+    assert before((0, "rate"), (1, "rubric")) and before((7, "rate"), (9, "propose"))
+    assert before((9, "answer"), (8, "rate"))  # else the last one's stages follow each other alone
+    assert before((9, "rubric"), (8, "answer")) and before((8, "rate"), (9, "rate"))
