@@ -90,9 +90,9 @@ def an_hour(documents: int, load: dict[str, Any]) -> float:
 
 def settings(given: argparse.Namespace, mode: str) -> list[str]:
     """Of a round that is to keep a card busy: a few more requests than it has seats, and as many shards as the paper's
-    4,096 documents would have, or half of them."""
+    4,096 documents would have, or half of them. As in the paper nobody asks how likely an answer is by itself."""
     return [
-        f"sampling.answers={given.answers}", f"rating.mode={mode}",
+        f"sampling.answers={given.answers}", f"rating.mode={mode}", "rating.own_likelihood=false",
         f"engine.max_in_flight={CARDS[given.card].seats * 5 // 4}",
         f"corpus.documents_per_shard={max(1, given.documents // SHARDS)}",
     ]  # fmt: skip
