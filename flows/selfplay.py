@@ -4,7 +4,7 @@ Every round draws documents that no round before it has seen. What is decided is
 round itself knows: so this flow keeps nothing, and a kill between any two steps costs the step.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
@@ -112,18 +112,18 @@ async def one_round(config: Config, store: Store, number: int) -> Row:
     Raises:
         CorpusUsedUp: there are no documents left.
     """
-    settings = from_standing(config, require_standing(store))
+    settings = from_standing(config, parent := require_standing(store))
     try:
         outcome = await round_flow(settings, run=store.run, round=number, root=store.root)
     except UnfitModel as broken:
-        return await gate_task(settings, store, number, None, unfit(config.gate, str(broken), broken=True))
+        return await gate_task(settings, store, number, None, unfit(config.gate, str(broken), broken=True), parent)
     except CheckFailed as failed:
-        return await gate_task(settings, store, number, None, unfit(config.gate, str(failed), broken=False))
+        return await gate_task(settings, store, number, None, unfit(config.gate, str(failed), broken=False), parent)
     assert outcome["model"] is not None, "a round that trains ends with a model, or with an error"
     model_id = outcome["model"]["model_id"]
     measured = await evaluate_flow(settings, run=store.run, model=str(number), root=store.root)
     decision = decide(config.gate, model_id, measured, asked_of_standing(store) + 1)
-    return await gate_task(settings, store, number, model_id, decision)
+    return await gate_task(settings, store, number, model_id, decision, parent)
 
 
 def from_standing(config: Config, now: Standing) -> Config:
@@ -134,8 +134,20 @@ def from_standing(config: Config, now: Standing) -> Config:
     return config.model_copy(update={"models": {**config.models, "policy": policy}})
 
 
+def of_who_stands(decision: Decision, parent: Standing, now: Standing) -> Decision:
+    """The decision, held where a person has let another model stand since the round began: against that one nothing
+    was measured, and who was rolled back must not come again as the parent of a better one."""
+    before, after = (one.model_id if one.path else "the model that the run began with" for one in (parent, now))
+    if decision.decision != "promote" or before == after:
+        return decision
+    reason = f"{decision.reason}, against {before}; but since the round began {after} stands"
+    return replace(decision, decision="hold", reason=reason)
+
+
 @task(name="gate", task_run_name="gate of round {number}", cache_policy=NO_CACHE, persist_result=False)
-async def gate_task(config: Config, store: Store, number: int, model_id: str | None, decision: Decision) -> Row:
+async def gate_task(
+    config: Config, store: Store, number: int, model_id: str | None, decision: Decision, parent: Standing
+) -> Row:
     """evaluations → decisions, models; then the weights that nobody needs any more are removed."""
     with run_lock(store):
         settle(store)
@@ -143,6 +155,7 @@ async def gate_task(config: Config, store: Store, number: int, model_id: str | N
         if row is None:
             model = find(store, model_id) if model_id else None
             after = standing(store)
+            decision = of_who_stands(decision, parent, after)
             if model and decision.decision == "promote":
                 after = Standing(model["model_id"], model["path"])
             row = record(store, number, model, decision, "gate", after)

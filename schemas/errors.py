@@ -46,13 +46,19 @@ def unwritable(path: str | Path, error: OSError) -> PopError:
     return DependencyError(f"cannot write {path} ({error.strerror or error}): mend it, then {AGAIN.partition(', ')[2]}")
 
 
-_STORES = {"botocore", "aiobotocore", "google", "gcsfs", "azure", "adlfs"}  # what fsspec reaches object stores by
+# what fsspec reaches object stores by
+_STORES = {"botocore", "aiobotocore", "aiohttp", "google", "gcsfs", "azure", "adlfs"}
 
 
 def of_a_library(error: BaseException) -> PopError | None:
     """The one line for what a library raises where something outside is missing or away; None for what is a bug."""
     said = " ".join(str(error).split())[:300] or type(error).__name__
-    if type(error).__module__.partition(".")[0] in _STORES:
+    # what a store answers becomes an OSError, made of what its client raised
+    if any(type(one).__module__.partition(".")[0] in _STORES for one in (error, error.__cause__)):
+        if isinstance(error, PermissionError):
+            return UserError(
+                f"the object store refuses it ({said}): give this machine credentials that may, then {RETRY}"
+            )
         return DependencyError(f"the object store does not answer as it should ({said}): mend it, then {RETRY}")
     if isinstance(error, ImportError) and "socksio" in said:
         return DependencyError(

@@ -33,13 +33,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        refused = unwritable(error.filename or "a file", error)
-        _end(refused, refused.exit_code)
     except Exception as error:
         known = of_a_library(error)
+        if known is None and isinstance(error, OSError) and error.errno in UNWRITABLE:
+            known = unwritable(error.filename or "a file", error)
         if known is None:
             raise
         _end(known, known.exit_code)

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -24,11 +25,12 @@ from prefect.client.schemas.actions import (
     GlobalConcurrencyLimitUpdate,
     WorkPoolCreate,
 )
+from prefect.client.schemas.schedules import CronSchedule, RRuleSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.variables import Variable
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from flows.deploy import kept
 from flows.deploy.automation import mark_dead_runs_as_crashed
@@ -196,7 +198,31 @@ def _content(file: Path) -> Entry:
     entries = found.get("deployments") if isinstance(found, dict) else None
     if not isinstance(entries, list) or not all(isinstance(one, dict) and one.get("name") for one in entries):
         raise UserError(f"{file}: `deployments` must be a list, each with a name")
+    for entry in entries:
+        for schedule in entry.get("schedules") or ():
+            if (why := no_schedule(schedule)) is not None:
+                raise UserError(f"{file}: a schedule of {entry['name']}: {why}")
     return dict(found)
+
+
+def no_schedule(schedule: Any) -> str | None:
+    """Why Prefect would take a schedule of the file for none, in words; None where it is one."""
+    try:
+        if not isinstance(schedule, dict):
+            raise ValueError(f"{schedule!r} is no table with cron, interval or rrule")
+        if schedule.get("interval"):
+            TypeAdapter(timedelta).validate_python(schedule["interval"])
+        elif schedule.get("cron"):
+            CronSchedule(cron=schedule["cron"], timezone=schedule.get("timezone"))
+        elif schedule.get("rrule"):
+            RRuleSchedule(rrule=schedule["rrule"], timezone=schedule.get("timezone"))
+        else:
+            raise ValueError("it has none of cron, interval and rrule")
+    except ValidationError as error:
+        return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _prefect_deploy(content: Entry) -> None:

@@ -16,7 +16,7 @@ from schemas.version import package_version
 from tasks.models.contents import MANIFEST
 from tasks.models.fetching import forget
 from tasks.models.gate import Decision
-from tasks.models.weights import weight_files
+from tasks.models.weights import weight_files, weights_hash
 from tasks.storage.places import TRAINING, at, below_root, located
 from tasks.storage.remote import is_url
 from tasks.storage.store import Row, Store
@@ -25,6 +25,7 @@ STATUS = {"promote": "promoted", "hold": "held", "roll_back": "rolled_back"}
 BASE = "base"  # the name of the model that a run began with
 MODELS_FILE = "shard-00000"
 LISTED = 12
+_OR_ANOTHER = "put back what was there, or go on from another one with `pop promote` or `pop rollback`"
 FEWEST = 6  # letters of an id: fewer may be a number that somebody meant as a round
 
 
@@ -95,7 +96,9 @@ def asked_of_standing(store: Store) -> int:
 
 def record(store: Store, number: int, model: Row | None, decision: Decision, by: str, after: Standing) -> Row:
     """Write a decision down, then bring `models` up to date; returns its row."""
-    order = len(decisions(store))
+    # by the last one's name: where a file is lost, none that is there is written over
+    names = [path.rsplit("/", 1)[1] for path in store.files("decisions")]
+    order = max((int(name.split("-")[0]) + 1 for name in names), default=0)
     row: Row = asdict(decision) | {
         "decision_id": content_id("decision", order, number, model and model["model_id"], decision.decision),
         "model_id": model["model_id"] if model else None, "by": by, "standing_model_id": after.model_id,
@@ -188,14 +191,28 @@ def rollback(store: Store) -> Row:
 
 
 def _require_weights(store: Store, model_id: str, path: str) -> None:
+    """See to it that a model is what was measured: all of it there, and its weights those that it is known by.
+
+    In an object store its manifest tells, and who fetches it compares.
+    """
     if has_weights(store, path):
+        if not is_url(path):
+            _require_same(store, model_id, Path(path))
         return
     if not store.local and not is_url(path):
         raise UserError(
             f"the weights of {model_id} are in {path} on the machine that trained it, and not in {store.root}: the "
             "same round again, there, sends them"
         )
-    raise UserError(f"the weights of {model_id} are not in {path} any more (gate.keep_unpromoted)")
+    raise UserError(f"the weights of {model_id} are not in {path} any more (gate.keep_unpromoted): {_OR_ANOTHER}")
+
+
+def _require_same(store: Store, model_id: str, folder: Path) -> None:
+    known = next((row["weights_sha256"] for row in known_models(store) if row["model_id"] == model_id), None)
+    if not (folder / "config.json").exists():
+        raise UserError(f"{folder} of {model_id} has no config.json any more: {_OR_ANOTHER}")
+    if known is not None and weights_hash(folder) != known:
+        raise UserError(f"the weights in {folder} are not those of {model_id} any more: {_OR_ANOTHER}")
 
 
 def has_weights(store: Store, path: str) -> bool:

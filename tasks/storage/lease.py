@@ -47,7 +47,7 @@ def lease(store: Store, say: Callable[[str], None] = lambda _: None) -> Iterator
     finally:
         over.set()
         beating.join(BEAT_SEC)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(Exception):  # the next one takes it over from who is dead
             if not store.lost and (store.manifest(path) or {}).get("token") == own["token"]:
                 store.fs.rm_file(path)
 
@@ -101,7 +101,8 @@ def _lives(store: Store, path: str, other: Holder, say: Callable[[str], None]) -
 
 def _beat(store: Store, path: str, own: Holder, over: threading.Event) -> None:
     while not over.wait(BEAT_SEC):
-        with contextlib.suppress(OSError):  # a store that is away for a moment; publishing will say so
+        # a store that is away for a moment, in whatever its client raises; publishing will say so
+        with contextlib.suppress(Exception):
             if (found := store.manifest(path)) is not None and found.get("token") != own["token"]:
                 store.lost = f"{in_use(store.run, found)}: it took this process for dead"
                 return

@@ -121,7 +121,7 @@ class Store:
                     raise KeyError(*unknown)
                 read = file.read(columns=[name for name in wanted if name in there], use_threads=False)
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise self._damaged(path, error) from None
+            raise self._damaged(path, error) from error.__cause__  # which tells whose error it is
         grown = {name for name in later if "." not in name}  # fields of structs are null by themselves
         lacking = dict.fromkeys((grown if columns is None else grown & set(columns)) - there)
         rows: list[Row] = [row | lacking for row in read.to_pylist()]
@@ -147,7 +147,7 @@ class Store:
             columns = metadata.schema.to_arrow_schema().remove_metadata()
             footer = json.loads((metadata.metadata or {}).get(b"pop", b"null"))
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise self._damaged(path, error) from None
+            raise self._damaged(path, error) from error.__cause__  # which tells whose error it is
         if not isinstance(footer, dict):
             raise Damaged(self.within(path), "not written by pop")
         if not TABLES[table].holds(columns):
@@ -155,10 +155,9 @@ class Store:
         return footer
 
     def _damaged(self, path: str, error: Exception) -> Exception:
-        """What reading a file ended with: an error with a number is the disk's or the network's, and no word on it."""
-        told = getattr(error, "errno", None) or isinstance(
-            error, FileNotFoundError
-        )  # which object stores do not number
+        """What reading a file ended with: the disk's or the store's own errors are no word on the file. They have a
+        number, or a class of their own: stores do not number what is not there, or what they refuse to show."""
+        told = getattr(error, "errno", None) or (isinstance(error, OSError) and type(error) is not OSError)
         return error if told else Damaged(self.within(path), "torn")
 
     def within(self, path: str) -> str:

@@ -39,6 +39,8 @@ def code_of(problem: BaseException) -> int:
 
 def signal_of(code: int, log: str) -> int | None:
     """The signal that ended a program, or a process of several that it had started; None where none did."""
+    if code < 0:  # who told of it was killed himself, as by the kernel for want of memory
+        return -code
     if 128 < code < 193:
         return code - 128
     found = _KILLED.search(log) if code else None

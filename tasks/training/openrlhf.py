@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import AGAIN, DependencyError, PopError, UnfitModel, UserError, unwritable
+from schemas.errors import AGAIN, RETRY, DependencyError, PopError, UnfitModel, UserError, unwritable
 from tasks.cluster.driver import ENVIRONMENT, NODE_LOST, UNABLE
 from tasks.processes.guarded import Guarded, tail
 from tasks.storage.jsonfile import read_json
@@ -26,7 +26,7 @@ from tasks.training.checkpoints import (
 from tasks.training.endings import OUT_OF_MEMORY, signal_of
 from tasks.training.finishing import TrainerDied, finish_and_check
 from tasks.training.health import Trial, health, lost
-from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, read_rows
+from tasks.training.job import Prepared, TrainedModel, TrainingJob, Workdir, claim, job_hash, read_rows
 from tasks.training.launcher import environment, launcher, processes
 from tasks.training.on_cluster import by_ray, places
 
@@ -172,12 +172,23 @@ def _last_lines(log: Path, lines: int = 15) -> str:
     return "\n".join(said[:own][-lines:] or said[-lines:])
 
 
+def _require_same_parent(job: TrainingJob, paths: Workdir) -> None:
+    """The new model gets its parent's tokenizer and template: not those that came into its folder after it was read."""
+    if job_hash(job) != read_json(paths.job).get("hash"):
+        raise UserError(
+            f"{job.model} (or {job.preferences.name}) has changed while it was trained from; what was trained is kept "
+            f"in {paths.saved}: put back what was there, {RETRY}, and it goes on from there; with what is there now, "
+            "the same command trains anew"
+        )
+
+
 def _finish_and_check(job: TrainingJob, paths: Workdir, trial: Trial) -> None:
     """Make the servable model in `paths.finished`; raises UnfitModel with what is wrong with it, one a line."""
 
     def run(name: str, *arguments: str | Path) -> int:
         return _run(job, paths, name, *arguments)
 
+    _require_same_parent(job, paths)
     steps = read_rows(paths.metrics)
     problems = finish_and_check(job, paths, trial, run)
     problems += [problem] if (problem := lost(steps)) else []

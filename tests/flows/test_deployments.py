@@ -1,5 +1,6 @@
 """prefect.yaml says what the flows take, and one command makes a server with all of it."""
 
+import asyncio
 import importlib
 import json
 import os
@@ -18,8 +19,10 @@ import yaml
 from prefect.utilities.callables import parameter_schema
 
 from flows.deploy.automation import NAME
+from flows.deploy.deployments import no_schedule, set_up
 from flows.slots import LIMIT
 from schemas.config import Config
+from schemas.errors import UserError
 from schemas.gating import EvaluationConfig, GateConfig
 from schemas.load import PRESETS, PROJECT
 from tasks.engine.server import free_port
@@ -46,6 +49,28 @@ def test_a_deployments_parameters_are_its_flows_and_valid(name: str) -> None:
     if "config" in given:
         Config.model_validate(given["config"])
     assert DEPLOYMENTS[name]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "says"),
+    [
+        ({"cron": "0 25 * * *", "timezone": "UTC"}, 'Invalid cron string: "0 25'),
+        ({"cron": "0 2 * * *", "timezone": "Mars/Olympus"}, 'Invalid timezone: "Mars/Olympus"'),
+        ({"interval": "nightly"}, "valid timedelta"),
+        ({"rrule": "FREQ=NEVER"}, "FREQ"),
+        ({"slug": "nightly"}, "none of cron, interval and rrule"),
+        ("0 2 * * *", "is no table"),
+    ],
+)
+def test_a_schedule_that_is_none_is_one_line_before_anything_is_deployed(
+    tmp_path: Path, schedule: Any, says: str
+) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text(yaml.safe_dump({"deployments": [{"name": "selfplay", "schedules": [schedule]}]}))
+    with pytest.raises(UserError, match="a schedule of selfplay: ") as refused:
+        asyncio.run(set_up(file, reset=False))
+    assert says in str(refused.value) and "\n" not in str(refused.value)
+    assert all(no_schedule(one) is None for one in DEPLOYMENTS["selfplay"]["schedules"])
 
 
 def test_every_field_of_evaluation_and_gate_says_what_it_is_for() -> None:

@@ -20,6 +20,7 @@ from schemas.tables import TABLES
 from tasks.models import registry
 from tasks.models.gate import Decision
 from tasks.models.registry import Standing, decisions, known_models, standing
+from tasks.models.weights import weights_hash
 from tasks.processes.guarded import alive
 from tasks.storage.db import connect
 from tasks.storage.store import Store
@@ -226,7 +227,7 @@ def _model(store: Store, number: int, parent: str) -> dict[str, Any]:
     (weights / "config.json").write_text("{}")
     row = {name: None for name in TABLES["models"].schema.names if name != "run"} | {
         "model_id": f"m{number}{'0' * 20}", "parent_model_id": parent, "path": str(weights), "status": "candidate",
-        "weights_sha256": f"{number}" * 64,
+        "weights_sha256": weights_hash(weights),
     }  # fmt: skip
     store.write("models", number, registry.MODELS_FILE, [row], {"stage": "train", "fingerprint": "f"})
     return row
@@ -239,7 +240,7 @@ def _decide(store: Store, number: int, row: dict[str, Any], decision: Any) -> No
 
 def test_the_registry_knows_parents_steps_back_and_keeps_promoted_weights(tmp_path: Path, store: Store) -> None:
     rows = [_model(store, 0, "base")]
-    rows += [_model(store, n, f"weights:{'0' * 24}") for n in (1, 2, 3)]
+    rows += [_model(store, n, f"weights:{rows[0]['weights_sha256'][:24]}") for n in (1, 2, 3)]
     for number, decision in enumerate(("promote", "hold", "roll_back", "promote")):
         _decide(store, number, rows[number], decision)
     assert [row["status"] for row in known_models(store)] == ["promoted", "held", "rolled_back", "promoted"]
@@ -258,6 +259,48 @@ def test_the_registry_knows_parents_steps_back_and_keeps_promoted_weights(tmp_pa
         registry.require_standing(store)
     with pytest.raises(UserError, match="'nine' is no round"):
         registry.promote(store, "nine")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda folder: (folder / "model.safetensors").write_text("weights of another"), "are not those of"),
+        (lambda folder: (folder / "config.json").unlink(), "no config.json"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "any more"),
+    ],
+)
+def test_a_model_that_is_not_what_was_measured_is_not_promoted_and_no_round_begins_from_it(
+    store: Store, spoil: Callable[[Path], object], says: str
+) -> None:
+    rows = [_model(store, number, "base") for number in (0, 1)]
+    registry.promote(store, "0")
+    spoil(Path(rows[0]["path"]))
+    for asked in (lambda: registry.promote(store, "0"), lambda: registry.require_standing(store)):
+        with pytest.raises(UserError, match=says) as refused:
+            asked()
+        assert "pop promote" in str(refused.value) and "\n" not in str(refused.value)
+    assert registry.promote(store, "1")["standing_model_id"] == rows[1]["model_id"]
+
+
+def test_a_decision_is_never_written_over_another_one(store: Store) -> None:
+    row = _model(store, 0, "base")
+    for _ in range(3):
+        registry.promote(store, "0")
+    Path(store.files("decisions")[1]).unlink()  # lost with a folder that was restored in part
+    _decide(store, 0, row, "hold")
+    registry.rollback(store)
+    assert [one["decision"] for one in decisions(store)] == ["promote", "promote", "hold", "roll_back"]
+
+
+def test_who_was_rolled_back_meanwhile_does_not_come_again_as_the_parent_of_a_better_one() -> None:
+    from flows.selfplay import of_who_stands
+
+    better = Decision("promote", "it clears 0", "heldout.difference", value=0.1)
+    base, restored, one, two = Standing(), Standing("weights:ab", None), Standing("m1", "a"), Standing("m2", "b")
+    assert of_who_stands(better, base, restored) is of_who_stands(better, one, one) is better
+    for before, now in ((one, base), (one, two), (base, one)):
+        held = of_who_stands(better, before, now)
+        assert held.decision == "hold" and held.value == 0.1 and "since the round began" in held.reason
 
 
 def test_a_kill_between_decision_and_status_costs_nothing(tmp_path: Path, store: Store) -> None:

@@ -10,6 +10,7 @@ import pytest
 from schemas.errors import UserError
 from schemas.tables import TABLES
 from tasks.models import registry
+from tasks.models.weights import weights_hash
 from tasks.storage.store import Store
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -23,9 +24,10 @@ def run_of(root: Path, path: str = "sp/training/round={:03d}/model") -> Store:
         folder = store.workdir / f"training/round={number:03d}/model"
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_text(f"weights {number}")
+        (folder / "config.json").write_text("{}")
         row = {name: None for name in TABLES["models"].schema.names if name != "run"} | {
             "model_id": model_id, "parent_model_id": "base", "path": path.format(number), "status": "held",
-            "weights_sha256": model_id * 5,
+            "weights_sha256": weights_hash(folder),
         }  # fmt: skip
         store.write("models", number, registry.MODELS_FILE, [row], {"stage": "train", "fingerprint": "f"})
     return store

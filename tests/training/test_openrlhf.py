@@ -13,7 +13,7 @@ import pytest
 from schemas.errors import CheckFailed, DependencyError, PopError, UserError
 from tasks.training.checkpoints import keep_last_checkpoint
 from tasks.training.job import TrainingJob, Workdir, claim
-from tasks.training.openrlhf import TrainerDied, train
+from tasks.training.openrlhf import TrainerDied, _death, train
 from tests.training.samples import PREPARED
 
 
@@ -167,6 +167,22 @@ def test_a_broken_model_is_trained_on_from_the_last_checkpoint_that_was_good(
         assert not paths.checkpoints.exists()
 
 
+def test_a_parent_that_changes_while_it_is_trained_from_is_told_and_what_was_trained_is_kept(
+    stand_in: Callable[..., TrainingJob], tmp_path: Path
+) -> None:
+    job = stand_in()
+    template = job.model / "chat_template.jinja"
+
+    def swap(row: dict[str, Any]) -> None:
+        template.write_text("another one")
+
+    with pytest.raises(UserError, match="has changed while it was trained from"):
+        train(job, swap)
+    template.unlink()
+    assert train(job, lambda _: None).parameters == 7
+    assert (tmp_path / "ran").read_text() == "prepare launch finish check "
+
+
 def test_a_model_without_chat_template_is_the_users_mistake(stand_in: Callable[..., TrainingJob]) -> None:
     with pytest.raises(UserError, match=r"^no chat template$"):
         train(stand_in(prepare={"says": "no chat template", "exit": 2}), print)
@@ -175,3 +191,10 @@ def test_a_model_without_chat_template_is_the_users_mistake(stand_in: Callable[.
 def test_a_missing_runtime_names_the_mend(job: TrainingJob) -> None:
     with pytest.raises(DependencyError, match="pop setup"):
         train(replace(job, python=Path("/nowhere/python")), print)
+
+
+def test_a_guardian_that_is_killed_with_its_trainer_is_no_fault_of_the_checkpoint(job: TrainingJob) -> None:
+    paths = claim(job)
+    checkpoints(paths, 2)
+    assert isinstance(_death(-9, paths.log("train"), paths), TrainerDied)
+    assert keep_last_checkpoint(paths.checkpoints)
