@@ -41,6 +41,7 @@ def sentences(count: int = 1021) -> list[str]:
 
 BANK = sentences()
 OF_DOCUMENT = ("reference_answer", "gold")
+PASSAGE = 40  # words of a piece of evidence
 _DOCUMENT = re.compile(r"<document[^>]*>\n(.*?)\n</document>", re.DOTALL)
 
 
@@ -155,7 +156,7 @@ class ModelAnswers:
                 filled[key] = quoted(source, chars, draw) if key in OF_DOCUMENT and source else grown(MARK, chars, draw)
             else:
                 filled[key] = self._filled(value, limits, draw, source)
-        return filled
+        return filled | stated(len(filled["gold"]), draw, source) if filled.get("gold") and source else filled
 
     def _drawn(self, name: str, draw: Draw) -> int:
         """A length in tokens, log-normal by the Irwin-Hall sum of the draw's own numbers."""
@@ -250,6 +251,14 @@ def quoted(words: Sequence[str], chars: int, draw: Draw) -> str:
     at = draw.below(len(words))
     once = " ".join([*words[at:], *words[:at]])[: max(chars - len(MARK) - 1, 2)].rstrip(" .") + "."
     return grown(MARK + once, chars, draw) if len(MARK + once) < chars else (MARK + once)[:chars]
+
+
+def stated(chars: int, draw: Draw, source: Sequence[str]) -> dict[str, str]:
+    """A gold fact of about so many characters, and as its evidence the passage that it is from, word for word."""
+    at = draw.below(max(1, len(source) - PASSAGE))
+    passage = " ".join(source[at : at + PASSAGE])
+    fact, _, _ = f"{passage} "[: max(chars - len(MARK), len(source[at]) + 1)].rpartition(" ")  # a word cut is another
+    return {"gold": f"{MARK}{fact.rstrip('.')}.", "evidence": passage}
 
 
 def grown(content: str, chars: int, draw: Draw) -> str:

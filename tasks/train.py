@@ -182,8 +182,8 @@ def _model_row(plan: Plan, path: str, trained: TrainedModel) -> Row:
     """The row of `models`, of a model that lies there. Only whole batches are trained on, and `pairs` counts these."""
     kept = trained.prepared.kept
     left_over, typed = kept % plan.config.training.batch_size, len(trained.prepared.control_tokens)
-    notes = [f"{left_over} pairs were no whole batch and took no part"] * bool(left_over)
-    notes += [f"{typed} pairs took no part, for their answers' words become control tokens"] * bool(typed)
+    notes = [f"{left_over} of the pairs made no whole batch and took no part"] * bool(left_over)
+    notes += [f"{typed} of the pairs took no part, for their answers' words become control tokens"] * bool(typed)
     if (control := plan.config.pairing.control) != "none":
         notes.append(f"a control: pairing.control = {control}")
     return {

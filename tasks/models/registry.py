@@ -153,12 +153,14 @@ def find(store: Store, wanted: str) -> Row:
 def parent_of(store: Store, row: Row) -> Standing:
     """The model that a model was trained from: another one of this run, or the one that the run began with."""
     for other in known_models(store):
-        if (
-            other["weights_sha256"]
-            and row["parent_model_id"].split(";")[0] == f"weights:{other['weights_sha256'][:24]}"
-        ):
+        if other["weights_sha256"] and _source(row) == f"weights:{other['weights_sha256'][:24]}":
             return Standing(other["model_id"], other["path"])
     return Standing(row["parent_model_id"], None)
+
+
+def _source(row: Row) -> str:
+    """The parent of a model by its weights, without what it was asked with."""
+    return str(row["parent_model_id"]).split(";")[0]
 
 
 def promote(store: Store, wanted: str) -> Row:
@@ -177,7 +179,7 @@ def rollback(store: Store) -> Row:
     """The user's step back: from the model that stands to the one that it was trained from.
 
     Raises:
-        UserError: the run stands at the model that it began with, or the parent's weights are gone.
+        UserError: the run stands at the model that it began with, or the parent or its weights are gone.
     """
     now = standing(store)
     if now.path is None or now.model_id is None:
@@ -186,6 +188,11 @@ def rollback(store: Store) -> Row:
     before = parent_of(store, row)
     if before.path:
         _require_weights(store, before.model_id or "", before.path)
+    elif _source(row) != _source(known_models(store)[0]):  # and not that of the run's first model either
+        raise UserError(
+            f"{now.model_id} was trained from {_source(row)}, which was made anew since: say which one is to stand with "
+            f"`pop promote` (pop models --run {store.run})"
+        )
     decision = Decision("roll_back", "rolled back by hand", "by hand")
     return record(store, row["round"], row, decision, "user", before)
 

@@ -273,8 +273,11 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file; a last line that is still being written is left for later."""
+    """The whole lines of a JSON-lines file; a last line that is still being written is left for later.
+
+    A power cut may leave zero bytes where a line had been written; they are passed over.
+    """
     if not path.exists():
         return []
     whole, _, _ = path.read_bytes().rpartition(b"\n")
-    return [json.loads(line) for line in whole.splitlines()]
+    return [json.loads(line) for each in whole.splitlines() if (line := each.strip(b"\0"))]

@@ -11,7 +11,7 @@ from tasks.staging.plan import make_plan
 from tasks.staging.stage import Round
 from tasks.storage.store import Damaged, Store
 from tasks.train import write_preferences
-from tasks.training.job import TrainingJob, _pairs_in_order, claim, job_hash
+from tasks.training.job import TrainingJob, _pairs_in_order, claim, job_hash, read_rows
 from tests.samples import Quiet, config
 from tests.training.samples import write_pairs
 
@@ -71,3 +71,8 @@ def test_the_trainers_file_is_written_shard_by_shard_and_has_every_pair(tmp_path
     with pytest.raises(Damaged):
         write_preferences(round_, ("shard-00000", "shard-00001"), path)
     assert pq.read_table(path).to_pylist() == written  # whole or not at all
+
+
+def test_zero_bytes_that_a_power_cut_left_are_no_row(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'{"step": 1}\n\0\0\0{"step": 2}\n\0\0\n{"step": 3}')
+    assert read_rows(tmp_path / "rows.jsonl") == [{"step": 1}, {"step": 2}]
