@@ -190,8 +190,8 @@ def rollback(store: Store) -> Row:
         _require_weights(store, before.model_id or "", before.path)
     elif _source(row) != _source(known_models(store)[0]):  # and not that of the run's first model either
         raise UserError(
-            f"{now.model_id} was trained from {_source(row)}, which was made anew since: say which one is to stand with "
-            f"`pop promote` (pop models --run {store.run})"
+            f"{now.model_id} was trained from {_source(row)}, which was made anew since: say which one is to stand "
+            f"with `pop promote` (pop models --run {store.run})"
         )
     decision = Decision("roll_back", "rolled back by hand", "by hand")
     return record(store, row["round"], row, decision, "user", before)

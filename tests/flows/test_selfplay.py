@@ -256,7 +256,7 @@ def test_the_registry_knows_parents_steps_back_and_keeps_promoted_weights(tmp_pa
     assert registry.require_standing(store).model_id == rows[2]["model_id"]
     _model(store, 4, "weights:" + "0" * 24)  # whose parent's round was made again
     registry.promote(store, "4")
-    with pytest.raises(UserError, match="was trained from weights:0+, which was made anew"):
+    with pytest.raises(UserError, match=r"was trained from weights:0+, which was made anew"):
         registry.rollback(store)
     registry.promote(store, "2")
     store.set_aside(store.path("models", 2, registry.MODELS_FILE))  # its round is made again
