@@ -116,6 +116,7 @@ def test_a_model_from_before_they_travelled_is_read_where_it_is(
     folder = store.workdir / "training/round=000/model"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_text("weights")
+    (folder / "config.json").write_text("{}")
     row = {"model_id": "m" * 24, "parent_model_id": "base", "path": str(folder), "status": "candidate"}
     store.write("models", 0, "shard-00000", [row], {"stage": "train"})
     assert promote(store, "0")["standing_path"] == str(folder) == standing(store).path
