@@ -39,7 +39,6 @@ def measure(given: argparse.Namespace) -> list[Figure]:
 def options(parser: argparse.ArgumentParser) -> None:
     """Sizes."""
     sampler.options(parser)
-    parser.set_defaults(documents=256)
     parser.add_argument("--mode", default="pointwise", help="rating.mode")
 
 

@@ -1,6 +1,6 @@
 """Documents an hour of the pipeline against the paper's own way of sampling, on the same modelled server.
 
-    python -m benchmarks.sampler [--documents 64] [--answers 16] [--card a100] [--speed 4]
+    python -m benchmarks.sampler [--documents 256] [--answers 16] [--card a100] [--speed 4]
 
 The paper's pattern, in our words: 16 workers, each with one example at a time; its stages in sequence, an example's
 answers together, its ratings one by one. They send the very requests that the pipeline has sent before (out of its
@@ -127,7 +127,7 @@ def measure(given: argparse.Namespace) -> list[Figure]:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Sizes."""
-    parser.add_argument("--documents", type=int, default=64)
+    parser.add_argument("--documents", type=int, default=256)
     parser.add_argument("--answers", type=int, default=16)
     parser.add_argument("--card", choices=CARDS, default="a100")
     parser.add_argument("--speed", type=float, default=4.0, help="model seconds a second")

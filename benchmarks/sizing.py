@@ -9,8 +9,8 @@ What is put in, and where it is from:
         (`benchmarks/model_answers.py`). `--measure` makes that round again and prints what to put there.
     Seconds of a GPU for them: the scheduler of `benchmarks/latency_model.py` with Qwen2.5-7B on that card, kept full.
     `FULL`: the share of the generation for which a round really kept that server full, as `benchmarks.busy` saw it with
-        128 documents (its goal is 0.95): the rest is lost.
-    `CALL_MS`: the controller's CPU time a call, from RESULTS.md (likelihood, the dearer of the two measured). It is one
+        256 documents: the rest is lost.
+    `CALL_MS`: the controller's CPU time a call, from RESULTS.md (pointwise, on the slower of two machines). It is one
         process with one event loop, so that generating takes no less than its calls do.
     Bytes: what the round's files took on the disk, zstd; its texts are random words, which pack worse than prose.
     Training: 6 · N · tokens operations for the policy (forward and backward) and 2 · N · tokens for the reference
@@ -37,7 +37,7 @@ from schemas.load import load_config
 from tasks.storage.db import connect
 
 GPUS = (1, 8, 64)
-FULL, CALL_MS, MFU, STARTS_SEC = 0.71, 1.54, 0.28, 900.0
+FULL, CALL_MS, MFU, STARTS_SEC = 0.96, 1.3, 0.28, 900.0
 PARAMETERS, BATCH, A_MACHINE, PER_SHARD, DAY = 7.6e9, 16, 8, 64, 86_400
 
 
@@ -70,10 +70,10 @@ MADE = Made(
     roles={
         "propose": Role(calls=1, prompt=1660, written=533),
         "answer": Role(calls=32, prompt=2054, written=14_218),
-        "rubric": Role(calls=3.25, prompt=24_522, written=765),
-        "judge": Role(calls=66, prompt=42_692, written=4_865),  # every second one reads an answer's own likelihood
+        "rubric": Role(calls=1, prompt=7_473, written=327),
+        "judge": Role(calls=66, prompt=45_984, written=7_701),  # every second one reads an answer's own likelihood
     },
-    cached=0.52, table_bytes=87_005, files=16, pair_tokens=1_017,
+    cached=0.36, table_bytes=90_137, files=16, pair_tokens=1_017,
 )  # fmt: skip
 
 
