@@ -4,8 +4,9 @@
 
 A judge endpoint that is right by construction marks the answers; policy, server, pairs and trainer are the real ones.
 Every arm has the same answers, ratings, problems, number of steps and exam in its first round, and differs in its pairs
-alone (`pairing.control`). `--self`: the model judges itself, by the likelihood of its rubric's facts. Runs lie under
-`--root`, one an arm and seed; the same command again goes on where it was stopped. Figures: RESULTS.md.
+alone (`pairing.control`); but `hints` has answers of its own, and `reference_nll` another loss. `--self`: the model
+judges itself, by the likelihood of its rubric's facts. Runs lie under `--root`, one an arm and seed; the same command
+again goes on where it was stopped. Figures: RESULTS.md.
 """
 
 import argparse

@@ -23,6 +23,7 @@ ARMS: dict[str, Sections] = {
     "reference_nll": {"pairing": {"include_reference": True}, "training": {"nll_loss_coef": 0.2}},
     "hints": {"sampling": {"hints": 0.3}},
 }
+OFF_CURVE = (BASE, "own_likelihood", "length", "reference", "reference_nll", "hints")  # no share of right pairs
 CURVE = ("truth", "flipped_12", "flipped_25", "flipped_37", "flipped_50", "reversed")
 
 

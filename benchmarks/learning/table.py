@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.learning.arms import ARMS, BASE
+from benchmarks.learning.arms import ARMS, BASE, OFF_CURVE
 from benchmarks.learning.beside import TOLD, beside
 from benchmarks.learning.figure import Figure, pooled
 from benchmarks.learning.margins import margins_file
@@ -164,7 +164,7 @@ def plot(found: Sequence[Result], path: Path) -> None:
         for one in found:
             share = one.pairs.get("right_share")
             figure = one.figures.get(metric)
-            if figure and share is not None and one.round == 0 and one.arm not in (BASE, "own_likelihood", "length"):
+            if figure and share is not None and one.round == 0 and one.arm not in OFF_CURVE:
                 _point(axes, share, figure, "C0")
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.set(xlabel="share of pairs that are right", ylabel=label)

@@ -81,8 +81,9 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         await turn()
         return await work
 
+    rest = iter(works)
     try:
-        for work in works:
+        for work in rest:
             made.append(work)
             begun.append(asyncio.create_task(after_a_turn(work)))
             if len(begun) % AT_ONCE == 0:
@@ -90,7 +91,7 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         return list(await asyncio.gather(*begun))
     except asyncio.CancelledError:
         await _ended(begun)
-        for work in made:
+        for work in [*made, *rest]:
             if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
                 work.close()  # it had no turn yet, and will have none
         raise

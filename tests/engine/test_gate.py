@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -178,13 +179,14 @@ def test_a_pass_of_the_loop_has_so_much_time_for_steps_and_all_are_made_in_order
 
 
 @pytest.mark.filterwarnings("error")
-def test_what_had_no_turn_when_it_was_ended_leaves_nothing_behind() -> None:
+@pytest.mark.parametrize("kind", [iter, list])
+def test_what_had_no_turn_when_it_was_ended_leaves_nothing_behind(kind: Callable[[Iterator[Any]], Any]) -> None:
     async def run() -> None:
         async def work() -> None:
             await asyncio.sleep(1)
 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
-                await together(work() for _ in range(100))
+                await together(kind(work() for _ in range(10_000)))
 
     asyncio.run(run())
