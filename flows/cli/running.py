@@ -29,7 +29,7 @@ from flows.views.display import open_flow_runs, stop_displays
 from schemas.errors import DependencyError
 from tasks.processes.guarded import stop_all
 
-MARK_SEC = 2.0  # for Prefect to note who ended a flow run
+MARK_SEC = 6.0  # for Prefect to note who ended a flow run; a busy one takes seconds, and one more signal ends the wait
 LEAVE_SEC = 7.0  # in all: for the write in hand, for what was started to end, for Prefect to note the end
 
 
@@ -128,7 +128,8 @@ def _mark_cancelled(why: str) -> None:
 
     marking = threading.Thread(target=mark, daemon=True)
     marking.start()
-    marking.join(MARK_SEC)
+    with contextlib.suppress(KeyboardInterrupt, Terminated):
+        marking.join(MARK_SEC)
 
 
 def leave(code: int) -> NoReturn:

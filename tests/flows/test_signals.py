@@ -26,7 +26,7 @@ def slow_round(tmp_path: Path, prefect_env: dict[str, str], monkeypatch: pytest.
 @pytest.mark.alone
 @pytest.mark.parametrize(
     ("signals", "code", "within_sec"), [((signal.SIGTERM,), 143, 10), ((signal.SIGINT,), 130, 10),
-                                        ((signal.SIGINT, signal.SIGINT), 130, 3)],
+                                        ((signal.SIGINT, signal.SIGINT), 130, 8)],
 )  # fmt: skip
 def test_a_signal_leaves_in_seconds_with_its_exit_code_and_nothing_is_lost_or_left(
     tmp_path: Path, slow_round: Setting, signals: tuple[signal.Signals, ...], code: int, within_sec: float
