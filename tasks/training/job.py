@@ -31,6 +31,7 @@ NOT_IDENTITY = {
 
 # Of a model's files, those that a training depends on.
 MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "tokenizer*.json", "special_tokens_map.json", "chat_template*")
+WORD_FILES = ("vocab.json", "vocab.txt", "merges.txt", "*.model", "*.tiktoken")  # where there is no tokenizer.json
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,8 @@ def job_hash(job: TrainingJob) -> str:
     total = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
     for pair in _pairs_in_order(job.preferences):
         total.update(pair)
-    for path in sorted({path for pattern in MODEL_FILES for path in job.model.glob(pattern)}):
+    patterns = MODEL_FILES if (job.model / "tokenizer.json").exists() else (*MODEL_FILES, *WORD_FILES)
+    for path in sorted({path for pattern in patterns for path in job.model.glob(pattern)}):
         with path.open("rb") as handle:
             total.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
     return total.hexdigest()

@@ -29,7 +29,9 @@ def test_identity_is_settings_pairs_and_weights_and_nothing_else(job: TrainingJo
     assert job_hash(replace(job, preferences=other_pairs)) != before
     assert job_hash(replace(job, beta=0.1)) != before
     (job.model / "model.safetensors").write_bytes(b"Weights")
-    assert job_hash(job) != before
+    assert (heavier := job_hash(job)) != before
+    (job.model / "merges.txt").write_text("t h")  # a tokenizer without tokenizer.json is made of these
+    assert job_hash(job) != heavier
 
 
 def test_a_changed_job_takes_nothing_of_the_one_before(job: TrainingJob) -> None:
