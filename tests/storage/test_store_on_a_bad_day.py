@@ -11,6 +11,7 @@ import pytest
 from tasks.storage import lease as lease_
 from tasks.storage.lease import lease
 from tasks.storage.store import Store
+from tests.conftest import FAKE
 from tests.storage.faulty_s3 import FaultyStore
 
 
@@ -76,3 +77,29 @@ def test_a_store_on_a_bad_day_is_one_line(
     ended, _, said = cli("models", "--run", "r", "--root", root)
     assert (ended, len(said.splitlines())) == (code, 1), said
     assert "the object store" in said and "run the same command again" in said
+
+
+def test_a_round_that_loses_its_store_midway_ends_in_one_line_and_goes_on_from_there(
+    door: FaultyStore, bucket: str, tmp_path: Path, fake_root: Path, cli_process: Callable[..., tuple[int, str, str]]
+) -> None:  # fmt: skip
+    root, written = f"{bucket}/{tmp_path.name}", iter(range(99))
+    told = ["round", "demo", "--run", "fake", "--root", root, *(word for one in FAKE for word in ("--set", one))]
+
+    def midway(method: str, path: str) -> str | None:
+        return "slow" if method == "PUT" and "/answers/" in path and next(written) else None  # all but the first
+
+    door.fault = midway
+    code, _, said = cli_process(*told)
+    assert code == 3 and "Traceback" not in said, said
+    assert "reduce your request rate" in said and "run the same command again" in said.splitlines()[-1]
+    door.fault = lambda method, path: None
+    code, _, said = cli_process(*told)
+    assert code == 0, said
+    for table in ("answers", "ratings", "pairs"):
+        assert became(Store(root, "fake"), table) == became(Store(str(fake_root), "fake"), table) != []
+
+
+def became(store: Store, table: str) -> list[str]:
+    """Of the rows of a round's table: what they are about, and what became of them."""
+    rows = (row for name in ("shard-00000", "shard-00001") for row in store.read(table, 0, name))
+    return sorted(f"{row['problem_id']} {row.get('answer_id')} {row['status']}" for row in rows)
