@@ -26,6 +26,7 @@ from tasks.storage.db import connect
 from tasks.storage.store import Store
 
 Scores = dict[str, dict[str, float]]  # by problem, then answer
+ROOM = "sampling.judge.max_tokens=300"  # the paper's 4,096 fill the whole context of a model this small
 RATED = """
     SELECT problem_id, answer_id, rollout, score FROM ratings JOIN answers USING (run, round, answer_id, problem_id)
     WHERE score IS NOT NULL
@@ -69,7 +70,7 @@ async def rated(given: argparse.Namespace, folder: Path) -> list[Figure]:
         await real.pipeline(server.urls[0], folder, given, source, run="source")
         for mode in MODES:
             await real.forget(server.urls[0])
-            reused = [f"rating.mode={mode}", "reuse.answers=source/0", "reuse.rubrics=source/0"]
+            reused = [f"rating.mode={mode}", "reuse.answers=source/0", "reuse.rubrics=source/0", ROOM]
             ran, (seconds, read, written) = await real.pipeline(server.urls[0], folder, given, reused, run=mode)
             scores[mode], above = scores_of(ran.store)
             answers = sum(map(len, scores[mode].values())) + len(above)

@@ -68,7 +68,8 @@ def worked(seen: list[tuple[float, dict[str, float]]]) -> tuple[float, float, fl
 
     Before it the pipeline asks the server what it can do, one question at a time.
     """
-    first = next(n for n, (_, one) in enumerate(seen) if one["vllm:num_requests_running"] >= 2)
+    running = [one["vllm:num_requests_running"] for _, one in seen]
+    first = next(n for n, many in enumerate(running) if many >= min(2, max(running)))  # short ones may never meet
     last = next(
         n
         for n, (_, one) in enumerate(seen)
