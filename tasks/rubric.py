@@ -21,7 +21,7 @@ from tasks.staging.plan import Plan, least_support, shown_answers
 from tasks.staging.stage import TASK_OPTIONS, Round, run_stage
 from tasks.texts.evidence import evidence_of, is_quoted, support_of
 from tasks.texts.length import WORD, first_words, length
-from tasks.texts.measures import overlap, points_at_source, sentences
+from tasks.texts.measures import overlap, points_at_source, sentences, shingles
 from tasks.texts.scripts import ends_as_question, is_latin, language_of
 
 Row = dict[str, Any]
@@ -34,6 +34,7 @@ QUOTE = (
 AGAIN = (
     "Write the rubric again; copy every piece of evidence from the document word for word, and state no other facts."
 )
+COPIED = 12  # words in a row: fewer may be the plain way to say it ("equivalent forms earn full marks")
 AGAIN_FACTS = "Use only what the text says, in its own words."
 Criteria = list[Row]  # as in the table, with evidence, support and status
 # neither "2.5 mg" nor "-5 °C" loses a part
@@ -121,6 +122,7 @@ async def _structured(asker: Asker, rubric_id: str, document: Row, problem: Row,
     if words < document["words"]:
         note = f"{note + '; ' if note else ''}{_cut_to(words)}"
     most, least = config.rubric.max_criteria, least_support(config)
+    instructions = f"{asker.plan.prompts.ours('rubric')}\n{form}"
 
     def again(status: str, reason: str) -> str:
         return (
@@ -131,22 +133,26 @@ async def _structured(asker: Asker, rubric_id: str, document: Row, problem: Row,
 
     def read(written: Output) -> Criteria:
         assert isinstance(written, Rubric | GroundedRubric)
-        return grounded(usable(written, most), document, least)
+        return grounded(usable(written, most, instructions), document, least)
 
     asked = await asker.output(rubric_id, "rubric", prompt, model, read, most, again=again if least else None)
     return asked, shown, note
 
 
-def usable(rubric: RubricT, max_criteria: int) -> RubricT:
-    """Refuse what a server without structured output lets through.
+def usable(rubric: RubricT, max_criteria: int, instructions: str = "") -> RubricT:
+    """Refuse what a server without structured output lets through, and what a small model writes: its instructions.
 
     Raises:
-        Malformed: too many criteria, or two that the judge could not tell apart.
+        Malformed: too many criteria, two that the judge could not tell apart, or one that says what was asked for.
     """
     if len(rubric.criteria) > max_criteria:
         raise Malformed(f"{len(rubric.criteria)} criteria; at most {max_criteria} were asked for")
     if len({data(criterion.name) for criterion in rubric.criteria}) < len(rubric.criteria):
         raise Malformed("two criteria have the same name")
+    asked = shingles(instructions, COPIED)
+    for criterion in rubric.criteria:
+        if asked & (shingles(criterion.description, COPIED) | shingles(criterion.gold or "", COPIED)):
+            raise Malformed(f"the criterion {data(criterion.name)!r} repeats the instructions")
     return rubric
 
 

@@ -96,6 +96,10 @@ class Prompts:
         own = "" if language in (None, "English") or not self._is_ours(name) else in_language(str(language))
         return own + fill(self.text(name), values, name)
 
+    def ours(self, name: str) -> str:
+        """The prompt's text where it is this project's, which no output should repeat; empty where it is the user's."""
+        return self.text(name) if self._is_ours(name) else ""
+
     def _is_ours(self, name: str) -> bool:
         return self.folders[0].parent == HERE or not (self.folders[0] / f"{name}.txt").exists()
 
