@@ -29,7 +29,8 @@ from flows.views.display import open_flow_runs, stop_displays
 from schemas.errors import DependencyError
 from tasks.processes.guarded import stop_all
 
-MARK_SEC = 6.0  # for Prefect to note who ended a flow run; a busy one takes seconds, and one more signal ends the wait
+SETTLE_SEC = 1.5  # in which a report of a crash that was under way may arrive after ours
+MARK_SEC = 6.0  # for Prefect to note who ended a flow run; a busy one takes seconds
 LEAVE_SEC = 7.0  # in all: for the write in hand, for what was started to end, for Prefect to note the end
 
 
@@ -87,8 +88,10 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
             flow.join(0.2)
     except (KeyboardInterrupt, Terminated) as stop:
         _stop(flow, err)
+        for one in (signal.SIGINT, signal.SIGTERM):  # half of what follows would leave a run that runs for ever
+            signal.signal(one, signal.SIG_IGN)
         flow.freeze()
-        _mark_cancelled("SIGTERM" if isinstance(stop, Terminated) else "Ctrl-C")
+        _mark_cancelled("SIGTERM" if isinstance(stop, Terminated) else "Ctrl-C", SETTLE_SEC if flow.is_alive() else 0.1)
         leave(143 if isinstance(stop, Terminated) else 130)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if isinstance(flow.error, httpx.HTTPError):  # from Prefect: those of model servers have names of our own
@@ -113,23 +116,27 @@ def _stop(flow: _Flow, err: Console) -> None:
         err.print("stopped at once")
 
 
-def _mark_cancelled(why: str) -> None:
+def _mark_cancelled(why: str, settle_sec: float) -> None:
     """Tell Prefect that the flow runs have ended, or its UI shows them as running for ever. A server that is gone
-    itself (Ctrl-C on a terminal reaches one's own) is not waited for."""
+    itself (Ctrl-C on a terminal reaches one's own) is not waited for.
+
+    Args:
+        settle_sec: for which the mark has to stand; of a flow that was cut off, Prefect's engine may have sent its own.
+    """
 
     def mark() -> None:
         with contextlib.suppress(Exception), get_client(sync_client=True) as client:
-            for flow_run_id in map(UUID, open_flow_runs()):
-                for _ in range(3):  # a report of a crash that was under way may arrive after ours
-                    client.set_flow_run_state(flow_run_id, Cancelled(message=f"ended by {why}"), force=True)
-                    time.sleep(0.1)
-                    if client.read_flow_run(flow_run_id).state_type == StateType.CANCELLED:
-                        break
+            ids, over = [UUID(one) for one in open_flow_runs()], time.monotonic() + settle_sec
+            while time.monotonic() < over:
+                for one in ids:
+                    if client.read_flow_run(one).state_type != StateType.CANCELLED:
+                        client.set_flow_run_state(one, Cancelled(message=f"ended by {why}"), force=True)
+                        over = time.monotonic() + settle_sec
+                time.sleep(0.1)
 
     marking = threading.Thread(target=mark, daemon=True)
     marking.start()
-    with contextlib.suppress(KeyboardInterrupt, Terminated):
-        marking.join(MARK_SEC)
+    marking.join(MARK_SEC)
 
 
 def leave(code: int) -> NoReturn:
