@@ -10,7 +10,7 @@ from schemas.config import TaskConfig
 from schemas.ids import content_id
 from schemas.outputs import ProposedProblem
 from tasks.asking.asker import Asked, Asker, Bad
-from tasks.asking.parse import Malformed, format_instructions
+from tasks.asking.parse import MAX_CHARS, Malformed, format_instructions
 from tasks.engine.protocol import Engine
 from tasks.engine.turns import together
 from tasks.prompts import data
@@ -199,6 +199,8 @@ def topic(document: Row) -> str:
 
 def _question(text: str, title: str | None, checks: Checks, question: bool = False) -> str:
     """The first line, without quotes and labels before it; it must name what it asks about."""
+    if len(text) > MAX_CHARS:
+        raise Malformed(f"{len(text)} characters: too long to be a problem")
     line = text.strip().splitlines()[0]
     label, sep, rest = line.replace("：", ":", 1).partition(":")
     line = rest if sep and label.strip(" *#").lower() in QUESTION_LABELS else line

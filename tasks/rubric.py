@@ -133,41 +133,42 @@ async def _structured(asker: Asker, rubric_id: str, document: Row, problem: Row,
 
     def read(written: Output) -> Criteria:
         assert isinstance(written, Rubric | GroundedRubric)
-        return grounded(usable(written, most, instructions), document, least)
+        return grounded(usable(written, most), document, least, instructions)
 
     asked = await asker.output(rubric_id, "rubric", prompt, model, read, most, again=again if least else None)
     return asked, shown, note
 
 
-def usable(rubric: RubricT, max_criteria: int, instructions: str = "") -> RubricT:
-    """Refuse what a server without structured output lets through, and what a small model writes: its instructions.
+def usable(rubric: RubricT, max_criteria: int) -> RubricT:
+    """Refuse what a server without structured output lets through.
 
     Raises:
-        Malformed: too many criteria, two that the judge could not tell apart, or one that says what was asked for.
+        Malformed: too many criteria, or two that the judge could not tell apart.
     """
     if len(rubric.criteria) > max_criteria:
         raise Malformed(f"{len(rubric.criteria)} criteria; at most {max_criteria} were asked for")
     if len({data(criterion.name) for criterion in rubric.criteria}) < len(rubric.criteria):
         raise Malformed("two criteria have the same name")
-    asked = shingles(instructions, COPIED)
-    for criterion in rubric.criteria:
-        if asked & (shingles(criterion.description, COPIED) | shingles(criterion.gold or "", COPIED)):
-            raise Malformed(f"the criterion {data(criterion.name)!r} repeats the instructions")
     return rubric
 
 
-def grounded(rubric: Rubric | GroundedRubric, document: Row, least: float) -> Criteria:
+def grounded(rubric: Rubric | GroundedRubric, document: Row, least: float, instructions: str = "") -> Criteria:
     """The criteria with what their gold facts rest on: the quote that was given, where the document has it.
 
     Raises:
-        Bad: `ungrounded`, with the criteria as they are: a fact is not supported by its quote, or the quote is made up.
+        Bad: `ungrounded`, with the criteria as they are: a fact is not supported by its quote, the quote is made up, or
+            a criterion repeats the instructions, as small models do.
     """
     rows: Criteria = []
+    asked = shingles(instructions, COPIED)
     faults: list[str] = []
     for criterion in rubric.criteria:
         row = criterion.model_dump() | {"evidence": None, "support": None, "status": "ok"}
         quote = criterion.evidence if isinstance(criterion, GroundedCriterion) else None
-        if criterion.gold:
+        if asked & (shingles(criterion.description, COPIED) | shingles(criterion.gold or "", COPIED)):
+            row |= {"status": UNGROUNDED, "support": 0.0 if criterion.gold else None}
+            faults.append(f"{criterion.name!r} repeats the instructions")
+        elif criterion.gold:
             there = bool(quote) and is_quoted(quote or "", document["text"])
             if not isinstance(rubric, GroundedRubric):
                 row["evidence"], row["support"] = evidence_of(criterion.gold, document["text"], document["title"])

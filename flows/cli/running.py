@@ -31,7 +31,7 @@ from tasks.processes.guarded import stop_all
 
 SETTLE_SEC = 1.5  # in which a report of a crash that was under way may arrive after ours
 MARK_SEC = 6.0  # for Prefect to note who ended a flow run; a busy one takes seconds
-LEAVE_SEC = 7.0  # in all: for the write in hand, for what was started to end, for Prefect to note the end
+LEAVE_SEC = 7.0  # for the write in hand, and for what was started to end
 
 
 class Terminated(BaseException):

@@ -15,12 +15,9 @@ from typing import Any
 
 from tasks.engine.templates import written
 from tasks.models.resolve import Resolved
+from tasks.training.job import TOKENIZER_FILES
 
 PARTS = ("config", "tokenizer", "chat_template", "generation_config", "code")
-_TOKENIZER = (
-    *("tokenizer.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
-    *("*.model", "*.tiktoken", "tekken.json"),
-)
 _NOISE = ("transformers_version", "_name_or_path", "_from_model_config", "_commit_hash")
 Known = dict[str, dict[str, str]]  # identity by weights → part → hash
 
@@ -30,7 +27,8 @@ def parts_of(folder: Path) -> dict[str, str]:
     settings = _read(folder / "tokenizer_config.json")
     if isinstance(settings, dict):
         settings.pop("chat_template", None)
-    tokenizer = {path.name: _file(path) for pattern in _TOKENIZER for path in folder.glob(pattern) if path.is_file()}
+    files = (path for pattern in TOKENIZER_FILES for path in folder.glob(pattern) if path.is_file())
+    tokenizer = {path.name: _file(path) for path in files}
     code = {path.name: _file(path) for path in folder.glob("*.py") if path.is_file()}
     return {
         "config": _hash(_quiet(_read(folder / "config.json"))),

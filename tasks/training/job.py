@@ -31,7 +31,10 @@ NOT_IDENTITY = {
 
 # Of a model's files, those that a training depends on.
 MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "tokenizer*.json", "special_tokens_map.json", "chat_template*")
-WORD_FILES = ("vocab.json", "vocab.txt", "merges.txt", "*.model", "*.tiktoken")  # where there is no tokenizer.json
+TOKENIZER_FILES = (
+    *("tokenizer.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
+    *("*.model", "*.tiktoken", "tekken.json"),
+)
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,8 @@ def job_hash(job: TrainingJob) -> str:
     total = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
     for pair in _pairs_in_order(job.preferences):
         total.update(pair)
-    patterns = MODEL_FILES if (job.model / "tokenizer.json").exists() else (*MODEL_FILES, *WORD_FILES)
+    whole = (job.model / "tokenizer.json").exists()  # else the tokenizer is made of the other files
+    patterns = MODEL_FILES if whole else (*MODEL_FILES, *TOKENIZER_FILES)
     for path in sorted({path for pattern in patterns for path in job.model.glob(pattern)}):
         with path.open("rb") as handle:
             total.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())

@@ -105,7 +105,7 @@ def test_no_completion_crashes_a_parser_or_takes_long(name: str) -> None:
             assert type(error).__name__ == "ValidationError", (name, text[:200])
             continue
         finally:
-            assert time.thread_time() - started < 8.0, (name, text[:80])  # of 2 MB; quadratic would be minutes
+            assert time.thread_time() - started < 2.0, (name, text[:80])  # of 2 MB; quadratic would be minutes
         if isinstance(found, MarkSheet):
             assert {mark.rating for mark in found.marks} <= {0, 1, 2}
         if isinstance(found, Rubric):

@@ -1,7 +1,6 @@
 """A completion is read as exactly what was asked for, or refused: none becomes a wrong number."""
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,8 +9,8 @@ from hypothesis import strategies as st
 from schemas.outputs import Duel, Mark, MarkSheet, Output, ProposedProblem, Rubric, TwoMarks
 from tasks.asking.parse import Malformed, format_instructions, parse
 from tasks.judging.pointwise import complete
-from tasks.prompts import Prompts, data
-from tasks.rubric import QUOTE, usable
+from tasks.prompts import data
+from tasks.rubric import usable
 from tests.asking.samples import FORMATS, sheet
 from tests.samples import HOSTILE
 
@@ -206,22 +205,3 @@ def test_a_rubric_with_too_many_criteria_or_names_that_read_the_same_is_malforme
     for names in (("a", "b", "c"), ("<|a", "< |a")):
         with pytest.raises(Malformed):
             usable(rubric(*names), 2)
-
-
-def test_a_rubric_that_repeats_its_instructions_is_malformed_unless_they_are_the_users(tmp_path: Path) -> None:
-    def of(description: str, gold: str | None = None) -> Rubric:
-        criterion = {"name": "a", "description": description, "gold": gold, "weight": 1}
-        return Rubric.model_validate({"criteria": [criterion]})
-
-    asked = f"{Prompts('general').ours('rubric')}\n{QUOTE}"
-    copied = "The passage of the document that the gold fact rests on: one to three sentences, copied from there."
-    for echo in (of(copied), of("Names it.", gold=copied)):
-        with pytest.raises(Malformed, match="repeats the instructions"):
-            usable(echo, 3, asked)
-    for fair in (
-        of("2 for the fact, 1 for a part of it, 0 for none."),
-        of("Full marks (2), part marks (1) and none (0)."),
-    ):
-        assert usable(fair, 3, asked) is fair
-    (tmp_path / "rubric.txt").write_text(copied)
-    assert Prompts(str(tmp_path)).ours("rubric") == ""

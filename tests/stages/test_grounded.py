@@ -70,6 +70,25 @@ def test_what_stays_ungrounded_keeps_its_row_and_nothing_is_rated_by_it() -> Non
     assert row["status"] == "ungrounded" and row["criteria"] and cases([problem()], [], [row]) == []
 
 
+@pytest.mark.parametrize("rubric", [{}, {"min_support": 0.0}], ids=["grounded", "as for creative writing"])
+def test_a_criterion_that_repeats_our_instructions_never_counts(rubric: Row) -> None:
+    echo = "The passage of the document that the gold fact rests on: one to three sentences, copied from there."
+    written = [criterion("gold", echo, TRUE), criterion("Tone", None, None) | {"description": echo},
+               criterion("Scale", None, None) | {"description": "Full marks (2), part marks (1) and none (0)."},
+               criterion("Store", TRUE, TRUE)]  # fmt: skip
+    row, asked = run(STRUCTURED | {"rubric": rubric}, json.dumps({"criteria": written}))
+    assert [one["status"] for one in row["criteria"]] == ["ungrounded", "ungrounded", "ok", "ok"]
+    assert row["status"] == "ok" and len(asked) == 3
+
+
+def test_a_prompt_of_the_users_own_may_say_what_the_criteria_are(tmp_path: Path) -> None:
+    wanted = "Full marks for an answer that names at least two things which the organ does for the whole body."
+    (tmp_path / "rubric.txt").write_text(f"{{problem}}\n{wanted}\n{{format}}")
+    written = {"criteria": [criterion("Two", None, None) | {"description": wanted}]}
+    row, asked = run(STRUCTURED | {"task": {"type": str(tmp_path)}}, json.dumps(written))
+    assert row["status"] == "ok" and len(asked) == 1
+
+
 def test_facts_without_a_passage_are_asked_again_and_those_that_have_one_are_kept() -> None:
     first = f"1. {TRUE}\n2. It was first described in 1543 by a doctor in Padua."
     row, asked = run(STEPWISE, first, f"1. {OTHER}\n2. It has a colour that nobody knows about.")

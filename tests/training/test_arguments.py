@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import CheckFailed, UserError
+from schemas.load import load_config
 from tasks.training.arguments import refuse_too_few
 from tasks.training.job import TrainingJob
 from tests.training.samples import PREPARED, stated
@@ -68,3 +69,11 @@ def test_too_few_pairs_are_refused_with_the_numbers(job: TrainingJob) -> None:
         refuse_too_few(job, PREPARED)
     refuse_too_few(replace(job, warmup_ratio=0.0), PREPARED)
     refuse_too_few(replace(job, epochs=2), PREPARED)
+
+
+def test_the_demo_trains_on_as_few_pairs_as_another_cpu_may_leave_it(job: TrainingJob) -> None:
+    asked = load_config("demo").training
+    small = replace(job, batch_size=asked.batch_size, micro_batch_size=asked.micro_batch_size,
+                    warmup_ratio=asked.warmup_ratio, epochs=asked.epochs)  # fmt: skip
+    for kept in (2, 3, 7):
+        refuse_too_few(small, replace(PREPARED, kept=kept))
