@@ -20,12 +20,11 @@ from uuid import UUID
 import httpx
 import psutil
 from prefect import get_client
-from prefect.client.schemas.objects import StateType
-from prefect.states import Cancelled
+from prefect.client.schemas.objects import State
 from rich.console import Console
 
 from flows.cli import kept_server
-from flows.views.display import open_flow_runs, stop_displays
+from flows.views.display import last_states, stop_displays
 from schemas.errors import DependencyError
 from tasks.processes.guarded import stop_all
 
@@ -91,7 +90,7 @@ def run_flow(work: Callable[[], Coroutine[Any, Any, Any]], err: Console) -> Any:
         for one in (signal.SIGINT, signal.SIGTERM):  # half of what follows would leave a run that runs for ever
             signal.signal(one, signal.SIG_IGN)
         flow.freeze()
-        _mark_cancelled("SIGTERM" if isinstance(stop, Terminated) else "Ctrl-C", SETTLE_SEC if flow.is_alive() else 0.1)
+        _mark_ended("SIGTERM" if isinstance(stop, Terminated) else "Ctrl-C", SETTLE_SEC if flow.is_alive() else 0.1)
         leave(143 if isinstance(stop, Terminated) else 130)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if isinstance(flow.error, httpx.HTTPError):  # from Prefect: those of model servers have names of our own
@@ -116,7 +115,7 @@ def _stop(flow: _Flow, err: Console) -> None:
         err.print("stopped at once")
 
 
-def _mark_cancelled(why: str, settle_sec: float) -> None:
+def _mark_ended(why: str, settle_sec: float) -> None:
     """Tell Prefect that the flow runs have ended, or its UI shows them as running for ever. A server that is gone
     itself (Ctrl-C on a terminal reaches one's own) is not waited for.
 
@@ -126,11 +125,12 @@ def _mark_cancelled(why: str, settle_sec: float) -> None:
 
     def mark() -> None:
         with contextlib.suppress(Exception), get_client(sync_client=True) as client:
-            ids, over = [UUID(one) for one in open_flow_runs()], time.monotonic() + settle_sec
+            states, over = last_states(), time.monotonic() + settle_sec
             while time.monotonic() < over:
-                for one in ids:
-                    if client.read_flow_run(one).state_type != StateType.CANCELLED:
-                        client.set_flow_run_state(one, Cancelled(message=f"ended by {why}"), force=True)
+                for flow_run, end in states.items():
+                    if client.read_flow_run(UUID(flow_run)).state_type != end:
+                        state = State(type=end, message=f"ended by {why}")
+                        client.set_flow_run_state(UUID(flow_run), state, force=True)
                         over = time.monotonic() + settle_sec
                 time.sleep(0.1)
 

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any
 
 from prefect import runtime
+from prefect.client.schemas.objects import StateType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -29,6 +30,7 @@ class Display:
         self.calls: dict[str, int] = {}
         self.logger: Any = None
         self.flow_run_id: str | None = None
+        self.end = StateType.CANCELLED  # of the flow run, if this process ends now
         self._ids: dict[str, TaskID] = {}
         self._wait: TaskID | None = None
         self._bars = Progress(
@@ -48,7 +50,7 @@ class Display:
     ) -> None:
         self.stop()
         if kind is None or issubclass(kind, Exception):  # else it is being ended, and `open_flow_runs` has it
-            self.flow_run_id = None
+            self.end = StateType.FAILED if kind else StateType.COMPLETED
 
     def stop(self) -> None:
         """Leave the terminal as it was; what is printed after this stays."""
@@ -125,4 +127,12 @@ def stop_displays() -> None:
 
 def open_flow_runs() -> list[str]:
     """Ids of the flow runs of this process that have not ended by themselves, the innermost first."""
-    return [display.flow_run_id for display in reversed(_SHOWN) if display.flow_run_id]
+    return [one.flow_run_id for one in reversed(_SHOWN) if one.flow_run_id and one.end == StateType.CANCELLED]
+
+
+def last_states() -> dict[str, StateType]:
+    """How the flow runs of this process are to end if it ends now: the open ones, and the one that ended last, of which
+    Prefect may not have been told yet."""
+    told = [one for one in reversed(_SHOWN) if one.flow_run_id and one.end != StateType.CANCELLED][:1]
+    ended = {str(one.flow_run_id): one.end for one in told}
+    return dict.fromkeys(open_flow_runs(), StateType.CANCELLED) | ended

@@ -3,14 +3,16 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tasks.storage.jsonfile import read_json
 from tests.chaos.harness import Setting, standin_setting
-from tests.conftest import asked
+from tests.conftest import FAKE, asked
 
 pytestmark = pytest.mark.usefixtures("own_records")
 
@@ -54,3 +56,18 @@ def test_a_signal_leaves_in_seconds_with_its_exit_code_and_nothing_is_lost_or_le
     assert not psutil.wait_procs(own, timeout=3)[1]
     assert any(path.stat().st_size for path in journals.glob("*.jsonl"))
     assert not list(root.rglob("*.tmp"))
+
+
+def test_a_signal_as_the_round_has_just_finished_leaves_no_run_that_runs_for_ever(
+    tmp_path: Path, prefect_env: dict[str, str]
+) -> None:
+    settings = (word for one in FAKE for word in ("--set", one))
+    command = [sys.executable, "-m", "flows.cli", "round", "demo", "--run", "late", "--root", str(tmp_path), *settings]
+    process = subprocess.Popen(command, env=os.environ | prefect_env, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not read_json(tmp_path / "late/manifests/round=000/round.json").get("finished"):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)  # the work is done, and Prefect's engine is about to say so
+    _, err = process.communicate(timeout=60)
+    late = {"flow_runs": {"name": {"any_": ["late-r000"]}}}
+    [run] = asked(f"{prefect_env['PREFECT_API_URL']}/flow_runs/filter", late)
+    assert run["state_type"] in ("COMPLETED", "CANCELLED"), (run["state"], process.returncode, err)
